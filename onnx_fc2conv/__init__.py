@@ -1,0 +1,84 @@
+"""Turn the fully connected heads of ONNX classifiers into equivalent convolutions that run at any input size.
+
+>>> import onnx_fc2conv as fc2conv
+>>> result = fc2conv.convert("in.onnx", sizes=[(512, 1024)])  # doctest: +SKIP
+>>> result.geometry.grid_size((512, 1024))  # doctest: +SKIP
+(13, 31)
+>>> result.save("out.onnx")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from . import pipeline
+from ._version import __version__
+from .errors import Fc2ConvError, NothingToConvert, UnreadableModel, Unliftable, UsageError, VerificationFailed
+from .geometry import Geometry, Grid
+from .pipeline import Result, read_geometry
+from .report import Report
+from .settings import Settings
+
+__all__ = [
+    "Fc2ConvError",
+    "Geometry",
+    "Grid",
+    "NothingToConvert",
+    "Report",
+    "Result",
+    "Unliftable",
+    "UnreadableModel",
+    "UsageError",
+    "VerificationFailed",
+    "__version__",
+    "convert",
+    "inspect",
+    "read_geometry",
+    "verify",
+]
+
+
+def convert(
+    source: Any, *, sizes: Iterable[Iterable[int]] = (), verify: bool = True, require_exact: bool = False
+) -> Result:
+    """Convert a model; the argument is never changed and nothing is written until ``Result.save``.
+
+    Args:
+        source: a path, an ``onnx.ModelProto``, or an ``onnx_graphsurgeon.Graph``.
+        sizes: enlarged input sizes in pixels, height first, to verify at; default: two of the form trained + n * stride.
+        verify: run the checks (needs onnxruntime); without them the report says "NOT verified".
+        require_exact: refuse models whose answers can differ from the original's on image crops.
+
+    Returns:
+        The converted model, the report, and the geometry of every output.
+
+    Raises:
+        UnreadableModel: the source is missing or damaged.
+        NothingToConvert: no FC node stands behind a feature map.
+        Unliftable: a node cannot be converted exactly; ``error.node`` and ``error.reason`` say which and why.
+        VerificationFailed: a check found a difference.
+        UsageError: an option does not fit the model.
+    """
+    settings = Settings(sizes=tuple(tuple(s) for s in sizes), verify=verify, require_exact=require_exact)
+    return pipeline.convert(source, settings)
+
+
+def inspect(source: Any) -> Report:
+    """What ``convert`` would do, without running or writing anything. Raises what ``convert`` would raise up to there."""
+    return pipeline.convert(source, Settings(verify=False), status="would convert").report
+
+
+def verify(original: Any, converted: Any, *, sizes: Iterable[Iterable[int]] = ()) -> Report:
+    """Check a converted model against its original.
+
+    Args:
+        original: path, ModelProto or Graph of the model before conversion.
+        converted: the same of the model after it, whoever wrote or edited it since.
+        sizes: as in ``convert``.
+
+    Raises:
+        VerificationFailed: a check found a difference.
+        Fc2ConvError: the original could not have been converted, or a file cannot be read.
+    """
+    return pipeline.verify(original, converted, Settings(sizes=tuple(tuple(s) for s in sizes)))

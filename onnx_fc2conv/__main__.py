@@ -1,0 +1,7 @@
+"""``python -m onnx_fc2conv``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

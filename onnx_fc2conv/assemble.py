@@ -1,0 +1,96 @@
+"""The converted model: the original's own bytes, with the nodes of the heads exchanged.
+
+Nodes, initializers and everything else that the heads do not touch are copied as they are. What only the replaced
+nodes needed (old weights, the arithmetic of a target shape) goes; what was unused before stays unused.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+
+from .heads import Plan
+from .lift import Rewrite
+
+INITIALIZERS_ARE_INPUTS = 3  #: up to this IR version every initializer must be listed as a graph input
+
+
+def assemble(plan: Plan, rewrite: Rewrite) -> ModelProto:
+    """A new ModelProto with the lifted heads; the original is not changed. Shapes are still the old ones."""
+    proto = ModelProto()
+    proto.CopyFrom(plan.model.proto)
+    graph = proto.graph
+    kept = _live(plan, rewrite)
+    del graph.node[:]
+    graph.node.extend(node for node, _ in kept)
+    needed = Counter(name for _, reads in kept for name in reads)
+    used_before = {name for op in plan.model.ops for name in op.reads()} | set(plan.model.outputs)
+    gone = {t.name for t in graph.initializer if t.name in used_before and not _needed(t.name, needed, plan)}
+    _exchange_initializers(graph, rewrite, gone, needed)
+    _list_as_inputs(plan, rewrite, graph, gone)
+    return proto
+
+
+def _live(plan: Plan, rewrite: Rewrite) -> list[tuple[NodeProto, list[str]]]:
+    """Nodes in order, with what each reads; those that only replaced nodes used are left out."""
+    graph = plan.model.proto.graph
+    nodes: list[tuple[NodeProto, list[str], bool]] = []
+    for op in plan.model.ops:
+        if op.index in rewrite.replaced:
+            nodes += [(n, [i for i in n.input if i], False) for n in rewrite.replaced[op.index]]
+        else:
+            unused_before = not any(o in plan.model.consumers or o in plan.model.outputs for o in op.outputs)
+            nodes.append((graph.node[op.index], list(op.reads()), unused_before))
+    needed = set(plan.model.outputs)
+    live: list[tuple[NodeProto, list[str]]] = []
+    for node, reads, unused_before in reversed(nodes):
+        if unused_before or any(o in needed for o in node.output):
+            needed.update(reads)
+            live.append((node, reads))
+    return live[::-1]
+
+
+def _needed(name: str, needed: Counter[str], plan: Plan) -> bool:
+    return name in needed or name in plan.model.outputs
+
+
+def _exchange_initializers(graph: GraphProto, rewrite: Rewrite, gone: set[str], needed: Counter[str]) -> None:
+    kept: list[TensorProto] = [t for t in graph.initializer if t.name not in gone]
+    made = [t for t in rewrite.initializers if t.name in needed]
+    taken = {t.name for t in kept} | {o for n in graph.node for o in n.output}
+    new_names: dict[str, str] = {}
+    for tensor in made:
+        old = rewrite.made_from[tensor.name]
+        if old in gone and old not in taken:
+            new_names[tensor.name] = old
+            taken.add(old)
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            if name in new_names:
+                node.input[i] = new_names[name]
+    for tensor in made:
+        rewrite.made_from[new_names.get(tensor.name, tensor.name)] = rewrite.made_from[tensor.name]
+        tensor.name = new_names.get(tensor.name, tensor.name)
+    if gone:
+        copies = [TensorProto.FromString(t.SerializeToString()) for t in kept]
+        del graph.initializer[:]
+        graph.initializer.extend(copies)
+    graph.initializer.extend(made)
+
+
+def _list_as_inputs(plan: Plan, rewrite: Rewrite, graph: GraphProto, gone: set[str]) -> None:
+    """Keep the listing of initializers among the inputs: required in IR 3, an offer to override them later."""
+    listed = {i.name for i in plan.model.proto.graph.input} & set(plan.model.constants)
+    inputs = [i for i in graph.input if i.name not in gone]
+    present = {i.name for i in inputs}
+    for tensor in graph.initializer:
+        new = tensor.name not in present
+        required = plan.model.proto.ir_version <= INITIALIZERS_ARE_INPUTS
+        if new and (required or rewrite.made_from.get(tensor.name) in listed):
+            inputs.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    if len(inputs) != len(graph.input) or gone & listed:
+        rest = GraphProto()
+        rest.input.extend(inputs)
+        del graph.input[:]
+        graph.input.extend(rest.input)

@@ -1,0 +1,61 @@
+"""The part of the model that stays as it is: which values are feature maps, and how their axes follow the input's.
+
+One function per operator says how it moves along the axes; nothing is converted here. An operator without such a
+function is refused by name, because neither its size at another input size nor its exactness would be known.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NoReturn
+
+from ..ops import STANDARD_DOMAINS, Array, Model, Op
+from . import pointwise, resizing, sliding
+from .feature_map import MOVES, Cause, Dims, FeatureMap, Operand, Trace
+from .layout import image_inputs, input_map
+
+__all__ = ["Cause", "FeatureMap", "Trace", "image_inputs", "input_map", "move", "pointwise", "resizing", "sliding"]
+
+FUSED_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
+
+
+def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> list[FeatureMap]:
+    """The feature maps that a node of the backbone makes.
+
+    Raises:
+        Unliftable: the operator is unknown, bakes the trained size, or mixes what must stay apart.
+    """
+    rule = MOVES.get(op.op_type) if op.domain in FUSED_DOMAINS else None
+    if rule is None:
+        raise op.refuse("this operator is not known on a feature map in front of the head")
+    op.refuse_if(op.captured, "contains a subgraph")
+    try:
+        moved = rule(op, [_operand(op, i, name, maps, trace) for i, name in enumerate(op.inputs)], trace)
+    except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
+        raise op.refuse(f"its attributes do not fit its input ({e})") from e
+    outputs: list[Dims | None] = moved if isinstance(moved, list) else [moved]
+    made = [FeatureMap(name, dims) for name, dims in zip(op.outputs, outputs, strict=False) if name and dims is not None]
+    for value in made:
+        known = trace.shapes.of(value.name)
+        computed = value.shape(trace.shapes.batch)
+        op.refuse_if(known is not None and known != computed, f"its result is {known} by ONNX and {computed} by its size law")
+        op.refuse_if(min(computed, default=1) < 1, f"its result {computed} is empty")
+    return made
+
+
+def _operand(op: Op, i: int, name: str, maps: dict[str, FeatureMap], trace: Trace) -> Operand:
+    if not name:
+        return None
+    if name in maps:
+        return maps[name]
+    array = trace.constants.get(name)
+    if array is not None:
+        return array
+    op.refuse_if(name not in trace.constants.static, f"its input '{name}' is neither a constant nor a feature map")
+    shape = trace.shapes.of(name)
+    op.refuse_if(shape is None and i == 0, f"the shape of its input '{name}' is not known")
+    return None if shape is None else Array(name, shape, trace.shapes.elem_types.get(name, 0), partial(_at_run_time, op, name))
+
+
+def _at_run_time(op: Op, name: str) -> NoReturn:
+    raise op.refuse(f"its input '{name}' is computed at run time")

@@ -1,0 +1,108 @@
+"""Which graph inputs are images, and which of their axes are spatial (N,C,H,W or N,H,W,C, found by use)."""
+
+from __future__ import annotations
+
+from onnx import TensorProto, ValueInfoProto
+
+from ..errors import NothingToConvert, UnreadableModel
+from ..geometry import Axis
+from ..ops import BROADCASTING, UNARY, Array, Model, Op
+from .feature_map import Dim, FeatureMap
+
+PIXEL_TYPES = frozenset(
+    (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16, TensorProto.UINT8, TensorProto.INT8)
+)
+SLIDING = frozenset("Conv ConvInteger QLinearConv FusedConv ConvTranspose MaxPool AveragePool LpPool".split())
+CHAIN = UNARY | BROADCASTING | {"Transpose", "Unsqueeze", "Squeeze", "Pad", "QuantizeLinear", "DequantizeLinear"}
+MAX_PIXELS = 2**31
+
+
+def image_inputs(model: Model) -> list[ValueInfoProto]:
+    """The inputs of three or more axes that hold pixels.
+
+    Raises:
+        NothingToConvert: there is none.
+    """
+    found = []
+    for value in model.inputs:
+        tensor = value.type.tensor_type
+        if value.type.WhichOneof("value") == "tensor_type" and len(tensor.shape.dim) >= 3 and tensor.elem_type in PIXEL_TYPES:
+            found.append(value)
+    if not found:
+        raise NothingToConvert("no input has height and width (three or more axes of pixels), so there is no size to free")
+    return found
+
+
+def input_map(model: Model, value: ValueInfoProto) -> FeatureMap:
+    """The image input as a feature map of itself.
+
+    Raises:
+        UnreadableModel: a spatial dim has no fixed size, or sizes are absurd.
+    """
+    spatial = spatial_axes(model, value)
+    dims: list[Dim] = []
+    pixels = 1
+    for i, d in enumerate(value.type.tensor_type.shape.dim):
+        fixed = d.dim_value if d.HasField("dim_value") else None
+        if i == 0:
+            dims.append("batch")
+            if fixed is not None and fixed < 1:
+                raise UnreadableModel(f"input '{value.name}' has batch size {fixed}")
+            continue
+        if fixed is None or fixed < 1:
+            what = "its trained size is not known" if fixed is None else f"size {fixed} holds nothing"
+            raise UnreadableModel(f"input '{value.name}' axis {i} is {d.dim_param or fixed or 'unknown'}: {what}; give it a fixed size first")
+        pixels *= fixed
+        dims.append(Axis(value.name, spatial.index(i), fixed) if i in spatial else fixed)
+    if pixels > MAX_PIXELS:
+        raise UnreadableModel(f"input '{value.name}' would hold {pixels} numbers per image")
+    return FeatureMap(value.name, tuple(dims))
+
+
+def spatial_axes(model: Model, value: ValueInfoProto) -> list[int]:
+    """Which axes of an input are spatial: those that the first sliding operator slides over; else all from 2 on."""
+    rank = len(value.type.tensor_type.shape.dim)
+    start: list[int | None] = list(range(rank))
+    queue: list[tuple[str, list[int | None]]] = [(value.name, start)]
+    seen = {value.name}
+    while queue:
+        name, origin = queue.pop(0)
+        for op in model.consumers.get(name, ()):
+            if op.op_type in SLIDING and op.inputs[0] == name:
+                found = [a for a in origin[2:] if a is not None]
+                if found and origin[0] == 0:
+                    return found
+            if op.op_type in CHAIN and op.outputs[0] not in seen:
+                behind = _behind(op, origin, model)
+                if behind is not None:
+                    seen.add(op.outputs[0])
+                    queue.append((op.outputs[0], behind))
+    return list(range(2, rank))
+
+
+def _behind(op: Op, origin: list[int | None], model: Model) -> list[int | None] | None:
+    if op.op_type == "Transpose":
+        perm = op.attr("perm") or list(reversed(range(len(origin))))
+        return [origin[p] for p in perm] if len(perm) == len(origin) else None
+    if op.op_type not in ("Unsqueeze", "Squeeze"):
+        return origin
+    axes = op.attr("axes")
+    if axes is None and len(op.inputs) > 1:
+        axes = _constant_ints(model, op.inputs[1])
+    if axes is None:
+        return None
+    result = list(origin)
+    if op.op_type == "Unsqueeze":
+        for a in sorted(a % (len(origin) + len(axes)) for a in axes):
+            result.insert(a, None)
+        return result
+    gone = {a % len(origin) for a in axes}
+    return [o for i, o in enumerate(result) if i not in gone]
+
+
+def _constant_ints(model: Model, name: str) -> list[int] | None:
+    if name in model.constants:
+        return model.constants[name].ints()
+    producer = model.producer.get(name)
+    value = producer.attr("value") if producer is not None and producer.op_type == "Constant" else None
+    return value.ints() if isinstance(value, Array) else None

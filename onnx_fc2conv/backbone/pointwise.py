@@ -1,0 +1,184 @@
+"""Operators that keep every position of the map where it is: elementwise ones, normalisations, channel operators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..geometry import Axis
+from ..ops import BROADCASTING, REDUCTIONS, UNARY, Array, Op
+from .feature_map import Dim, Dims, FeatureMap, Operand, Trace, moves, only_map
+
+
+@moves(*UNARY, *BROADCASTING, "CastLike", "QuantizeLinear", "DequantizeLinear")
+def move_elementwise(op: Op, operands: list[Operand], trace: Trace) -> Dims:
+    """Elementwise operators, with constants or between maps that align."""
+    if op.op_type in ("QuantizeLinear", "DequantizeLinear", "CastLike"):
+        return only_map(op, operands).dims  # their further inputs hold one value, or one per channel
+    maps = [x for x in operands if isinstance(x, FeatureMap)]
+    rank = max(len(x.dims) for x in maps)
+    dims: list[Dim] = [1] * rank
+    for x in operands:
+        if isinstance(x, FeatureMap):
+            dims = _meet(op, dims, [1] * (rank - len(x.dims)) + list(x.dims), trace)
+    for x in operands:
+        if isinstance(x, Array):
+            op.refuse_if(len(x.shape) > rank, f"its constant '{x.name}' has more axes than the map")
+            dims = _meet_constant(op, dims, x)
+    return tuple(dims)
+
+
+def _meet(op: Op, left: list[Dim], right: list[Dim], trace: Trace) -> list[Dim]:
+    met: list[Dim] = []
+    for a, b in zip(left, right, strict=True):
+        if a == 1 or a == b:
+            met.append(b)
+        elif b == 1 or _single(b):
+            met.append(a)
+        elif _single(a):
+            met.append(b)
+        elif isinstance(a, Axis) and isinstance(b, Axis):
+            met.append(join(op, a, b, trace))
+        else:
+            raise op.refuse("combines values whose axes do not correspond")
+    return met
+
+
+def _single(dim: Dim) -> bool:
+    return isinstance(dim, Axis) and dim.law.is_constant and dim.size == 1
+
+
+def join(op: Op, a: Axis, b: Axis, trace: Trace) -> Axis:
+    """The axis of a node that reads two maps: refused unless they have the same cells."""
+    op.refuse_if((a.source, a.index) != (b.source, b.index), "combines maps of different inputs or swapped spatial axes")
+    op.refuse_if(
+        a.stride != b.stride or a.size != b.size,
+        f"combines maps with effective strides {a.stride} and {b.stride}, sizes {a.size} and {b.size}",
+    )
+    if a.law != b.law:
+        trace.blame(op, "phase", "its two maps have the same size only at trained + n * stride")
+    return replace(a, field=max(a.field, b.field), padding=max(a.padding, b.padding))
+
+
+def _meet_constant(op: Op, dims: list[Dim], constant: Array) -> list[Dim]:
+    met = list(dims)
+    offset = len(dims) - len(constant.shape)
+    for i, n in enumerate(constant.shape):
+        dim = dims[offset + i]
+        if n == 1:
+            continue
+        op.refuse_if(
+            isinstance(dim, Axis),
+            f"its constant '{constant.name}' has one value per position ({list(constant.shape)}), so it fits the trained size only",
+        )
+        if isinstance(dim, int):
+            op.refuse_if(dim not in (1, n), f"its constant '{constant.name}' does not fit the channels")
+            met[offset + i] = n
+    return met
+
+
+@moves("Dropout", "BatchNormalization", "LRN")
+def move_same(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None]:
+    """One output shaped like the input; further outputs (masks, statistics) are not maps."""
+    x = only_map(op, operands)
+    op.refuse_if(op.attr("training_mode", 0), "is in training mode, so its result depends on the whole batch")
+    return [x.dims] + [None] * (len(op.outputs) - 1)
+
+
+@moves("InstanceNormalization", "MeanVarianceNormalization", "GroupNormalization")
+def move_instance_norm(op: Op, operands: list[Operand], trace: Trace) -> Dims:
+    """Normalises with statistics of the whole map."""
+    trace.blame(op, "global context", "normalises over the whole map")
+    return only_map(op, operands).dims
+
+
+@moves("Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "LayerNormalization")
+def move_normalise(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None]:
+    """Normalises over one axis, or over all axes from one on."""
+    x = only_map(op, operands)
+    from_on = op.op_type == "LayerNormalization" or (op.op_type != "LpNormalization" and op.since < 13)
+    axis = op.attr("axis", 1 if from_on and op.op_type != "LayerNormalization" else -1) % len(x.dims)
+    over = x.dims[axis:] if from_on else x.dims[axis : axis + 1]
+    op.refuse_if("batch" in over, "normalises over the batch")
+    if any(isinstance(d, Axis) for d in over):
+        for extra in operands[1:]:
+            op.refuse_if(
+                isinstance(extra, Array) and len(over) > 1 and max(extra.shape, default=1) > 1,
+                "scales every position on its own, so it fits the trained size only",
+            )
+        trace.blame(op, "global context", "normalises over the whole map")
+    return [x.dims] + [None] * (len(op.outputs) - 1)
+
+
+@moves(*REDUCTIONS, "ArgMax", "ArgMin")
+def move_reduce(op: Op, operands: list[Operand], trace: Trace) -> Dims:
+    """Reduces over features, or over the whole map."""
+    x = only_map(op, operands)
+    axes = [op.attr("axis", 0)] if op.op_type.startswith("Arg") else op.attr("axes")
+    if axes is None and len(op.inputs) > 1 and op.inputs[1]:
+        axes = trace.ints(op, 1, "axes")
+    if not axes:
+        if op.attr("noop_with_empty_axes", 0):
+            return x.dims
+        axes = list(range(len(x.dims)))
+    axes = [a % len(x.dims) for a in axes]
+    dims: list[Dim] = []
+    for i, dim in enumerate(x.dims):
+        if i not in axes:
+            dims.append(dim)
+            continue
+        op.refuse_if(dim == "batch", "reduces over the batch")
+        if isinstance(dim, Axis):
+            trace.blame(op, "global context", "reduces over the whole map")
+        if op.attr("keepdims", 1):
+            dims.append(dim.constant(1) if isinstance(dim, Axis) else 1)
+    return tuple(dims)
+
+
+@moves("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+def move_global_pool(op: Op, operands: list[Operand], trace: Trace) -> Dims:
+    """Pools the whole map to one cell, whatever its size."""
+    x = only_map(op, operands)
+    trace.blame(op, "global context", "pools the whole map")
+    return x.dims[:2] + tuple(d.constant(1) if isinstance(d, Axis) else 1 for d in x.dims[2:])
+
+
+@moves("Transpose")
+def move_transpose(op: Op, operands: list[Operand], trace: Trace) -> Dims:
+    """Permutes the axes; each keeps its meaning."""
+    x = only_map(op, operands)
+    perm = op.attr("perm") or list(reversed(range(len(x.dims))))
+    return tuple(x.dims[p] for p in perm)
+
+
+@moves("Concat")
+def move_concat(op: Op, operands: list[Operand], trace: Trace) -> Dims:
+    """Concatenates along a feature axis."""
+    maps = [x for x in operands if isinstance(x, FeatureMap)]
+    op.refuse_if(len(maps) < len(operands), "concatenates a map with a constant of fixed size")
+    axis = op.attr("axis", 1) % len(maps[0].dims)
+    dims = list(maps[0].dims)
+    total = 0
+    for x in maps:
+        here = x.dims[axis]
+        if not isinstance(here, int):
+            raise op.refuse("concatenates along a spatial axis or the batch")
+        total += here
+        dims = _meet(op, [*dims[:axis], 1, *dims[axis + 1 :]], [*x.dims[:axis], 1, *x.dims[axis + 1 :]], trace)
+    dims[axis] = total
+    return tuple(dims)
+
+
+@moves("Split", "Gather")
+def move_pick(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None]:
+    """Takes features along a feature axis; what is left of that axis is read from the inferred shapes."""
+    x = only_map(op, operands)
+    axis = op.attr("axis", 0) % len(x.dims)
+    op.refuse_if(not isinstance(x.dims[axis], int), "picks along a spatial axis or the batch")
+    results: list[Dims | None] = []
+    for name in op.outputs:
+        shape = trace.shapes.of(name)
+        if shape is None:
+            raise op.refuse("the shape of its result is not known")
+        middle: tuple[Dim, ...] = tuple(shape[axis : len(shape) - (len(x.dims) - axis - 1)])
+        results.append(x.dims[:axis] + middle + x.dims[axis + 1 :])
+    return results

@@ -1,0 +1,94 @@
+"""Operators that slide a window over the map: convolutions and pools with a kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..geometry import Axis, ceil_add, conv_add, same_add
+from ..ops import Op
+from .feature_map import Dim, Dims, FeatureMap, Operand, Trace, moves, only_map
+
+
+@dataclass(frozen=True)
+class Slide:
+    """One axis of a sliding-window node. ``kernel`` is the dilated one."""
+
+    kernel: int
+    stride: int
+    before: int
+    after: int
+    mode: str  # "floor", "ceil", "same"
+
+    def add(self) -> int:
+        """``add`` of the size law ``(n + add) // stride``."""
+        if self.mode == "same":
+            return same_add(self.stride)
+        if self.mode == "ceil":
+            return ceil_add(self.kernel, self.stride, self.before, self.after)
+        return conv_add(self.kernel, self.stride, self.before + self.after)
+
+    def overhang(self, n: int) -> int:
+        """Cells by which the last window sticks out behind an input of size n (declared pads included)."""
+        out = (n + self.add()) // self.stride
+        return max((out - 1) * self.stride + self.kernel - n - self.before, 0)
+
+
+@moves("Conv", "ConvInteger", "QLinearConv", "FusedConv")
+def move_conv(op: Op, operands: list[Operand], trace: Trace) -> Dims:
+    """Conv: the map's channels become the kernel's."""
+    x = only_map(op, operands)
+    weight = op.inputs[3 if op.op_type == "QLinearConv" else 1]
+    shape = trace.shapes.of(weight)
+    if shape is None:
+        raise op.refuse(f"the shape of its weight '{weight}' is not known")
+    return _slide(op, x, list(shape[2:]), shape[0], trace)
+
+
+@moves("MaxPool", "AveragePool", "LpPool")
+def move_pool(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None]:
+    """Pools keep the channels. MaxPool's second output counts positions of the whole map, so it is no map."""
+    x = only_map(op, operands)
+    channels = x.dims[1]
+    if not isinstance(channels, int):
+        raise op.refuse("axis 1 of its input is not the channel axis")
+    return [_slide(op, x, list(op.attr("kernel_shape")), channels, trace), None]
+
+
+def _slide(op: Op, x: FeatureMap, kernel: list[int], channels: int, trace: Trace) -> Dims:
+    op.refuse_if(x.dims[0] != "batch" or isinstance(x.dims[1], Axis), "its input is not laid out as N, C, spatial axes")
+    rank = len(x.dims) - 2
+    op.refuse_if(len(kernel) != rank, f"its kernel has {len(kernel)} axes and its input {rank} spatial ones")
+    dims: list[Dim] = ["batch", channels]
+    for i, dim in enumerate(x.dims[2:]):
+        assert dim != "batch"
+        slide = _read(op, i, rank, kernel[i], dim.size if isinstance(dim, Axis) else dim)
+        if isinstance(dim, Axis):
+            _blame(op, slide, dim, trace)
+            dims.append(dim.window_op(slide.kernel, slide.stride, slide.before, slide.add()))
+        else:
+            dims.append((dim + slide.add()) // slide.stride)
+    return tuple(dims)
+
+
+def _read(op: Op, i: int, rank: int, kernel: int, n: int) -> Slide:
+    dilation = op.attr("dilations", [1] * rank)[i]
+    stride = op.attr("strides", [1] * rank)[i]
+    dilated = (kernel - 1) * dilation + 1
+    auto_pad = op.attr("auto_pad", "NOTSET")
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        total = max((-(-n // stride) - 1) * stride + dilated - n, 0)
+        before = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+        return Slide(dilated, stride, before, total - before, "same")
+    pads = [0] * (2 * rank) if auto_pad == "VALID" else op.attr("pads") or [0] * (2 * rank)
+    return Slide(dilated, stride, pads[i], pads[i + rank], "ceil" if op.attr("ceil_mode", 0) else "floor")
+
+
+def _blame(op: Op, slide: Slide, axis: Axis, trace: Trace) -> None:
+    if slide.before or slide.overhang(axis.size):
+        trace.blame(op, "padding", "auto_pad" if slide.mode == "same" else "ceil_mode" if slide.mode == "ceil" else "pads")
+    elif slide.after and slide.mode == "floor":
+        trace.blame(op, "padding", "pads")
+    elif slide.mode != "floor" and slide.stride > 1:
+        trace.blame(op, "phase", f"{'auto_pad' if slide.mode == 'same' else 'ceil_mode'} depends on the input size")
+    if slide.mode == "same" and slide.stride > 1 and (slide.before or slide.after):
+        trace.blame(op, "phase", "auto_pad depends on the input size")

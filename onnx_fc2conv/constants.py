@@ -1,0 +1,136 @@
+"""What is known before any image is read: weights, however they are reached, and arithmetic on shapes.
+
+Constant nodes and chains of view and shape operators are evaluated by ONNX's own reference evaluator, one node at
+a time and only when somebody asks. A number that was computed from a ``Shape`` may depend on the batch size; each
+is therefore evaluated for two batch sizes, and only what agrees counts as a constant.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+
+from .errors import Unliftable
+from .ops import Array, Model, Op
+from .shapes import Shapes
+
+FOLDABLE = frozenset(
+    """Abs Add Cast Ceil Concat ConstantOfShape Div Equal Expand Flatten Floor Gather Greater Identity Less Max Min Mod
+    Mul Neg Range ReduceProd ReduceSum Reshape Shape Size Slice Split Sqrt Squeeze Sub Tile Transpose Unsqueeze
+    Where""".split()
+)
+MAX_ELEMENTS = 2**29
+
+
+class Constants:
+    """Lazy evaluation of the model's constants, for a main batch size and, where the batch is symbolic, a second one."""
+
+    def __init__(self, model: Model, shapes: Shapes, other_batch: Shapes | None) -> None:
+        self._model = model
+        self._shapes = [shapes] if other_batch is None else [shapes, other_batch]
+        self._memo: dict[tuple[str, int], Array | None] = {}
+        self.static = self._static_names()
+
+    def _static_names(self) -> set[str]:
+        static = set(self._model.constants)
+        for op in self._model.ops:
+            shape_only = op.op_type in ("Shape", "Size") and op.standard
+            random = op.op_type.startswith("Random") or op.op_type in ("Multinomial", "Bernoulli")
+            if shape_only or (not random and all(name in static for name in op.reads())):
+                static |= {name for name in op.outputs if name}
+        return static
+
+    def get(self, name: str) -> Array | None:
+        """The constant behind a value, if it is one for every batch size; else ``None``."""
+        first = self.at_trained_size(name)
+        if first is None or len(self._shapes) == 1:
+            return first
+        other = self._value(name, 1)
+        return first if other is first or (other is not None and _same(first, other)) else None
+
+    def at_trained_size(self, name: str) -> Array | None:
+        """The constant behind a value at the main batch size; numbers may contain that batch size."""
+        return self._value(name, 0)
+
+    def _value(self, name: str, probe: int) -> Array | None:
+        """Depth-first with an explicit stack: chains in real files are longer than Python's."""
+        stack = [name]
+        while stack:
+            current = stack[-1]
+            if (current, probe) in self._memo:
+                stack.pop()
+                continue
+            needs = [n for n in self._operands(current) if (n, probe) not in self._memo]
+            if needs:
+                stack += needs
+            else:
+                self._memo[current, probe] = self._evaluate(current, probe)
+        return self._memo[name, probe]
+
+    def _operands(self, name: str) -> list[str]:
+        op = self._model.producer.get(name)
+        if name not in self.static or op is None or op.op_type in ("Shape", "Size", "Constant"):
+            return []
+        return [n for n in op.inputs if n]
+
+    def _evaluate(self, name: str, probe: int) -> Array | None:
+        if name in self._model.constants:
+            return self._model.constants[name]
+        op = self._model.producer.get(name)
+        if name not in self.static or op is None or not op.standard:
+            return None
+        if op.op_type == "Constant":
+            return self._memo[name, 0] if (name, 0) in self._memo else _constant_node(op, name)
+        if op.op_type not in FOLDABLE or op.captured:
+            return None
+        if op.op_type in ("Shape", "Size"):
+            return self._shape_of(op, probe)
+        operands = [self._memo[n, probe] if n else None for n in op.inputs]
+        if any(n and a is None for n, a in zip(op.inputs, operands, strict=True)):
+            return None
+        if probe and all(a is (self._memo.get((n, 0)) if n else None) for n, a in zip(op.inputs, operands, strict=True)):
+            return self._value(name, 0)  # nothing in it depends on the batch: share the result
+        return _fold(op, name, operands, self._shapes[probe])
+
+    def _shape_of(self, op: Op, probe: int) -> Array | None:
+        dims = self._shapes[probe].of(op.inputs[0])
+        if dims is None:
+            return None
+        if op.op_type == "Size":
+            return Array.of(op.outputs[0], np.array(int(np.prod(dims)), np.int64))
+        return Array.of(op.outputs[0], np.array(dims[slice(op.attr("start", 0), op.attr("end"))], np.int64))
+
+
+def _constant_node(op: Op, name: str) -> Array | None:
+    value = op.attr("value")
+    if isinstance(value, Array):
+        return Array(name, value.shape, value.elem_type, value.load, value.tensor)
+    for key, dtype in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32), ("value_floats", np.float32)):
+        if op.attr(key) is not None:
+            return Array.of(name, np.array(op.attr(key), dtype))
+    return None
+
+
+def _fold(op: Op, name: str, operands: list[Array | None], shapes: Shapes) -> Array | None:
+    size = shapes.of(name)
+    if size is not None and np.prod(size, dtype=object) > MAX_ELEMENTS:
+        raise Unliftable(f"it computes a constant of {np.prod(size, dtype=object)} elements", str(op))
+    if op.op_type in ("Expand", "ConstantOfShape", "Tile", "Range") and size is None:
+        return None  # its size is unknown, so memory is not risked
+    attrs = {k: onnx.numpy_helper.from_array(v.values) if isinstance(v, Array) else v for k, v in op.attrs.items()}
+    node = helper.make_node(op.op_type, op.inputs, op.outputs, **attrs)
+    inputs = [onnx.ValueInfoProto(name=n) for n in dict.fromkeys(op.inputs) if n]
+    graph = helper.make_graph([node], "constant", inputs, [onnx.ValueInfoProto(name=name)])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.since)])
+    feeds = {n: a.values for n, a in zip(op.inputs, operands, strict=True) if a is not None}
+    try:
+        (result,) = ReferenceEvaluator(proto).run(None, feeds)
+    except Exception:  # the evaluator does not know this case: then it is not a known constant
+        return None
+    return Array.of(name, np.asarray(result))
+
+
+def _same(a: Array, b: Array) -> bool:
+    return a.shape == b.shape and a.elem_type == b.elem_type and np.array_equal(a.values, b.values)

@@ -1,0 +1,84 @@
+"""One table per element type: its numpy type, its rounding, and what the runtime can do with it.
+
+Tolerances come from here and from nowhere else. The original and the converted head add up the same products
+in another order, so what may differ is rounding: every node rounds its result once to the element type
+(``eps``), and a sum of T products in the accumulator's type (``accumulator_eps``) has a random error that grows
+with sqrt(T) (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 2.8). Four standard
+deviations of both make a bound that a correct conversion does not cross and that every kind of mistake crosses
+by orders of magnitude (the sabotage tests show it).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto
+from onnx.helper import tensor_dtype_to_np_dtype
+
+SAFETY = 4.0
+
+
+@dataclass(frozen=True)
+class ElementType:
+    """What is known of one ONNX element type."""
+
+    name: str
+    eps: float
+    accumulator_eps: float
+    refusal: str | None = None  #: why an FC of this type is not converted; None where it is
+
+
+_TABLE: dict[int, ElementType] = {
+    TensorProto.FLOAT: ElementType("float32", 2.0**-23, 2.0**-23),
+    # The CPU provider computes float16 Conv and Gemm in float32 and rounds each result.
+    TensorProto.FLOAT16: ElementType("float16", 2.0**-10, 2.0**-23),
+    TensorProto.DOUBLE: ElementType(
+        "float64", 2.0**-52, 2.0**-52, "onnxruntime's CPU provider has no float64 Conv, so the converted model would not load"
+    ),
+    TensorProto.BFLOAT16: ElementType(
+        "bfloat16", 2.0**-7, 2.0**-23, "onnxruntime's CPU provider has no bfloat16 Conv, so the converted model would not load"
+    ),
+}
+
+
+def name_of(elem_type: int) -> str:
+    """The numpy-style name of an ONNX element type (``TensorProto.DataType``)."""
+    if elem_type in _TABLE:
+        return _TABLE[elem_type].name
+    return str(TensorProto.DataType.Name(elem_type)).lower()  # type: ignore[arg-type]
+
+
+def fc_refusal(elem_type: int) -> str | None:
+    """Why an FC of this element type cannot become a Conv that onnxruntime runs; ``None`` if it can."""
+    if elem_type in _TABLE:
+        return _TABLE[elem_type].refusal
+    return f"ONNX defines Conv for floating-point types only, and this FC is {name_of(elem_type)}"
+
+
+def numpy_type(elem_type: int) -> np.dtype:  # type: ignore[type-arg]
+    """The numpy dtype of an ONNX element type."""
+    return np.dtype(tensor_dtype_to_np_dtype(elem_type))
+
+
+def is_float(elem_type: int) -> bool:
+    """True for the element types in the table: those whose values are compared with a tolerance."""
+    return elem_type in _TABLE
+
+
+def tolerance(elem_type: int, terms: int, nodes: int) -> float:
+    """Largest accepted error, relative to the largest magnitude of the reference values.
+
+    Args:
+        elem_type: element type of the compared output.
+        terms: products in the longest sum between the point where both computations are still equal and the output.
+        nodes: nodes between that point and the output, each of which rounds once.
+
+    Returns:
+        The bound; 0 for types that are not floating-point (indices and flags must be equal).
+    """
+    row = _TABLE.get(elem_type)
+    if row is None:
+        return 0.0
+    return SAFETY * (row.eps * math.sqrt(max(nodes, 1)) + row.accumulator_eps * math.sqrt(max(terms, 1)))

@@ -1,0 +1,78 @@
+"""Every spelling of "feature map becomes vector", recognised by what it does.
+
+A view operator moves no value, it only renames positions. So it is run on an array of positions: ``arange`` shaped
+like the value, for as many images as the batch has. If afterwards every image still owns one row, and all rows show
+the same order, the operator is a view per image, whatever its spelling (``[0, -1]``, ``[-1, K]``, ``[N, K]``,
+``Flatten(axis=-3)``, a shape computed at run time); if not, it mixes images and is refused.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .ops import Op
+
+
+def axes_of(op: Op, operand: list[int] | None, rank: int) -> list[int] | None:
+    """The ``axes`` of Squeeze, Unsqueeze and the reductions (an attribute, later an input), all made >= 0."""
+    axes = operand if operand is not None else op.attr("axes")
+    return None if axes is None else sorted(int(a) + rank if a < 0 else int(a) for a in axes)
+
+
+def apply_view(op: Op, positions: np.ndarray, operand: list[int] | None) -> np.ndarray:
+    """The positions behind a Flatten, Reshape, Squeeze or Unsqueeze.
+
+    Args:
+        op: the node.
+        positions: array shaped like the node's data input.
+        operand: values of the second input (shape or axes), if the node has one.
+
+    Raises:
+        ValueError: the operator does not fit the shape.
+    """
+    if op.op_type == "Flatten":
+        axis = op.attr("axis", 1)
+        axis = axis + positions.ndim if axis < 0 else axis
+        return positions.reshape(int(np.prod(positions.shape[:axis])), -1)
+    if op.op_type == "Reshape":
+        return positions.reshape(_target(op, positions.shape, operand))
+    if op.op_type == "Unsqueeze":
+        axes = axes_of(op, operand, positions.ndim + len(operand or op.attr("axes", ())))
+        return np.expand_dims(positions, tuple(axes or ()))
+    axes = axes_of(op, operand, positions.ndim)
+    return np.squeeze(positions, None if axes is None else tuple(axes))
+
+
+def _target(op: Op, shape: tuple[int, ...], operand: list[int] | None) -> list[int]:
+    if operand is None:
+        operand = op.attr("shape")
+    if operand is None:
+        raise ValueError("its target shape is not known before run time")
+    if op.attr("allowzero", 0):
+        return operand
+    if any(d == 0 and i >= len(shape) for i, d in enumerate(operand)):
+        raise ValueError(f"its target shape {operand} copies a dim that its input does not have")
+    return [shape[i] if d == 0 else d for i, d in enumerate(operand)]
+
+
+def per_image(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The order of one image's values behind a view, given the positions before and after it.
+
+    Args:
+        before: positions with the batch as first axis.
+        after: the same behind the view.
+
+    Returns:
+        Array shaped like one row of ``after``; its entries are flat positions inside one image of ``before``.
+
+    Raises:
+        ValueError: an image does not own exactly one row.
+    """
+    batch, size = before.shape[0], before[0].size
+    rows = after.shape[0] if after.ndim else 1
+    if rows != batch or after.ndim == 0:
+        raise ValueError(f"turns {batch} image(s) into {rows} row(s) of {list(after.shape[1:])}, so rows would mix windows")
+    order: np.ndarray = after[0]
+    if any(not np.array_equal(after[n], order + n * size) for n in range(batch)):
+        raise ValueError("mixes the values of different images")
+    return order

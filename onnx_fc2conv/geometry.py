@@ -1,0 +1,264 @@
+"""Pure integers: how sizes, strides and windows follow from the input size. No ONNX here.
+
+Terms and formulas of receptive-field arithmetic as in Araujo, Norris, Sim, "Computing Receptive Fields of
+Convolutional Neural Networks" (Distill, 2019). What is added is a normal form: every size-changing operator is
+``n -> (n * mul + add) // div``, and since ``((n + a) // s + b) // t == (n + a + b * s) // (s * t)``, a whole
+chain of unpadded, padded, floor or ceil steps collapses into one such step. Two values align at every input
+size if and only if their normal forms are equal, so alignment is decided without trying sizes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from math import gcd
+from typing import Any
+
+Step = tuple[int, int, int]  #: (mul, add, div): n -> (n * mul + add) // div
+
+SCHEMA = 1
+METADATA_KEY = "onnx_fc2conv.geometry"
+
+
+@dataclass(frozen=True)
+class SizeLaw:
+    """The size of one axis as a function of the input's size along the same axis."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __call__(self, n: int) -> int:
+        for mul, add, div in self.steps:
+            n = (n * mul + add) // div
+        return n
+
+    def then(self, mul: int, add: int, div: int) -> SizeLaw:
+        """This law followed by ``n -> (n * mul + add) // div``, in normal form."""
+        steps = list(self.steps)
+        if steps and (mul == 1 or steps[-1][2] == 1):
+            m, a, d = steps.pop()
+            mul, add, div = m * mul, a * mul + add * d, d * div
+        common = gcd(mul, div)
+        if common > 1:
+            mul, add, div = mul // common, add // common, div // common
+        if (mul, add, div) != (1, 0, 1):
+            steps.append((mul, add, div))
+        return SizeLaw(tuple(steps))
+
+    @property
+    def is_constant(self) -> bool:
+        """True where the size does not depend on the input at all (a pool over the whole map)."""
+        return any(mul == 0 for mul, _, _ in self.steps)
+
+    def expression(self, name: str) -> str:
+        """The law in words, as a ``dim_param``: ``(height - 96)//32``."""
+        text = name
+        for mul, add, div in self.steps:
+            if mul == 0:
+                text = str(add // div)
+                continue
+            text = text if mul == 1 else f"{mul}*{text}"
+            if add:
+                text = f"{text} {'+' if add > 0 else '-'} {abs(add)}"
+            if add and (div > 1 or len(self.steps) > 1):
+                text = f"({text})"
+            text = text if div == 1 else f"{text}//{div}"
+        return text
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis of a value in the backbone, traced from the input that it comes from.
+
+    Attributes:
+        source: name of the graph input.
+        index: which of its spatial axes (0 = the outermost).
+        trained: the input's trained size along it, in pixels.
+        law: this value's size along it.
+        stride: effective stride in pixels: what one step along this axis is worth.
+        field: receptive field size in pixels.
+        padding: effective padding before the first pixel, in pixels.
+    """
+
+    source: str
+    index: int
+    trained: int
+    law: SizeLaw = SizeLaw()
+    stride: Fraction = Fraction(1)
+    field: Fraction = Fraction(1)
+    padding: Fraction = Fraction(0)
+
+    @property
+    def size(self) -> int:
+        """Size at the trained input size."""
+        return self.law(self.trained)
+
+    def window_op(self, kernel: int, stride: int, pad_before: int, add: int) -> Axis:
+        """Behind a sliding-window operator whose output size is ``(n + add) // stride``."""
+        return Axis(
+            self.source,
+            self.index,
+            self.trained,
+            self.law.then(1, add, stride),
+            self.stride * stride,
+            self.field + (kernel - 1) * self.stride,
+            self.padding + pad_before * self.stride,
+        )
+
+    def scaled(self, factor: int, add: int = 0) -> Axis:
+        """Behind an operator that makes ``factor`` cells of each (upsampling), plus ``add`` cells."""
+        law = self.law.then(factor, add, 1)
+        return Axis(self.source, self.index, self.trained, law, self.stride / factor, self.field, self.padding)
+
+    def constant(self, size: int) -> Axis:
+        """Behind an operator whose result has this size whatever the input's size is."""
+        return Axis(self.source, self.index, self.trained, self.law.then(0, size, 1), self.stride, self.field, self.padding)
+
+
+def conv_add(kernel: int, stride: int, pads: int) -> int:
+    """``add`` of a floor-mode window operator: ``(n + pads - kernel) // stride + 1``. ``kernel`` is the dilated one."""
+    return pads - kernel + stride
+
+
+def ceil_add(kernel: int, stride: int, pad_before: int, pad_after: int) -> int:
+    """``add`` of a ceil-mode pool. A window that would start behind the input and its first pad is dropped."""
+    return pad_before + min(pad_after - kernel + 2 * stride - 1, stride - 1)
+
+
+def same_add(stride: int) -> int:
+    """``add`` of ``auto_pad=SAME_*``: the output size is ``ceil(n / stride)``."""
+    return stride - 1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All window positions over one feature map, per spatial axis.
+
+    Attributes:
+        source: the graph input that the map is computed from.
+        trained_size: that input's trained size, in pixels.
+        window: size of the window on the feature map, in cells.
+        stride: effective stride, in pixels.
+        laws: grid size as a function of the input size, per axis.
+        field: receptive field size of one map cell, in pixels.
+        padding: effective padding before the first pixel, in pixels.
+    """
+
+    source: str
+    trained_size: tuple[int, ...]
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    laws: tuple[SizeLaw, ...]
+    field: tuple[int, ...]
+    padding: tuple[int, ...]
+
+    @classmethod
+    def over(cls, axes: tuple[Axis, ...]) -> Grid:
+        """The grid of windows of the trained map's own size, slid over the map with these axes."""
+        window = tuple(a.size for a in axes)
+        laws = tuple(a.law.then(1, 1 - w, 1) for a, w in zip(axes, window, strict=True))
+        return cls(
+            axes[0].source,
+            tuple(a.trained for a in axes),
+            window,
+            tuple(int(a.stride) for a in axes),
+            laws,
+            tuple(int(a.field) for a in axes),
+            tuple(int(a.padding) for a in axes),
+        )
+
+    def aligns_with(self, other: Grid) -> bool:
+        """True if both have the same cells at every input size, so that their values may meet in one node."""
+        return (self.source, self.laws, self.stride) == (other.source, other.laws, other.stride)
+
+    def grid_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Window positions per axis for an input of ``size`` pixels.
+
+        Raises:
+            ValueError: wrong number of axes, or the input is smaller than the trained size.
+        """
+        if len(size) != len(self.trained_size):
+            raise ValueError(f"size {size} has {len(size)} axes, the model has {len(self.trained_size)}")
+        if any(n < t for n, t in zip(size, self.trained_size, strict=True)):
+            raise ValueError(f"size {size} is smaller than the trained size {self.trained_size}")
+        return tuple(law(n) for law, n in zip(self.laws, size, strict=True))
+
+    def box(self, *cell: int) -> tuple[int, ...]:
+        """Input box of one grid cell in pixels: all starts, then all ends (``y0, x0, y1, x1``)."""
+        if len(cell) != len(self.stride):
+            raise ValueError(f"cell {cell} has {len(cell)} indices, the grid has {len(self.stride)} axes")
+        starts = tuple(i * s for i, s in zip(cell, self.stride, strict=True))
+        return starts + tuple(y + t for y, t in zip(starts, self.trained_size, strict=True))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The grid of every converted output."""
+
+    outputs: dict[str, Grid]
+
+    def __getitem__(self, output: str) -> Grid:
+        return self.outputs[output]
+
+    @property
+    def grid(self) -> Grid:
+        """The grid that all outputs share.
+
+        Raises:
+            ValueError: the outputs have different grids; ask for one by name: ``geometry["prob"]``.
+        """
+        grids = list(self.outputs.values())
+        if any(g != grids[0] for g in grids):
+            raise ValueError(f"outputs have different grids; choose one: {', '.join(self.outputs)}")
+        return grids[0]
+
+    def grid_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """``Grid.grid_size`` of the grid that all outputs share."""
+        return self.grid.grid_size(size)
+
+    def box(self, *cell: int) -> tuple[int, ...]:
+        """``Grid.box`` of the grid that all outputs share."""
+        return self.grid.box(*cell)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, also what is stored in the converted model's ``metadata_props``."""
+        outputs = {
+            name: {
+                "input": g.source,
+                "trained_size": list(g.trained_size),
+                "window": list(g.window),
+                "stride": list(g.stride),
+                "grid_law": [[list(step) for step in law.steps] for law in g.laws],
+                "receptive_field": list(g.field),
+                "padding": list(g.padding),
+            }
+            for name, g in self.outputs.items()
+        }
+        return {"schema": SCHEMA, "outputs": outputs}
+
+    def to_json(self) -> str:
+        """``to_dict`` as one line of text."""
+        return json.dumps(self.to_dict(), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Geometry:
+        """The inverse of ``to_json``.
+
+        Raises:
+            ValueError: not JSON of a schema that this version knows.
+        """
+        try:
+            data = json.loads(text)
+            if data["schema"] != SCHEMA:
+                raise ValueError(f"geometry has schema {data['schema']}, this version reads {SCHEMA}")
+            return cls({name: _grid_from_dict(row) for name, row in data["outputs"].items()})
+        except (KeyError, TypeError) as e:
+            raise ValueError(f"geometry is damaged: {e}") from e
+
+
+def _grid_from_dict(row: dict[str, Any]) -> Grid:
+    laws = tuple(SizeLaw(tuple((int(m), int(a), int(d)) for m, a, d in law)) for law in row["grid_law"])
+    ints = {k: tuple(int(v) for v in row[k]) for k in ("trained_size", "window", "stride", "receptive_field", "padding")}
+    return Grid(
+        row["input"], ints["trained_size"], ints["window"], ints["stride"], laws, ints["receptive_field"], ints["padding"]
+    )

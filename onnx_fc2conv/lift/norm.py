@@ -1,0 +1,45 @@
+"""Normalisations over features.
+
+BatchNormalization works per channel, which is what a lifted feature is. Softmax and its kin normalise over one axis
+since opset 13; before, they flatten everything from ``axis`` on, which on a lifted value would reach into the grid
+and mix windows without any error. There the grid is moved to the front for the time being.
+"""
+
+from __future__ import annotations
+
+from ..ops import Array
+from .registry import lifts
+from .rewriter import Operand, Rewriter
+from .windowed import Windowed
+
+
+@lifts("BatchNormalization", family="per channel")
+def lift_batch_norm(op: Rewriter, x: Windowed, *statistics: Operand) -> Windowed:
+    """Inference-mode BatchNormalization: axis 1 of the original is axis 1 of the lifted value."""
+    op.refuse_if(op.attr("training_mode", 0) or any(op.op.outputs[1:]), "is in training mode, so it mixes the batch")
+    op.refuse_if(not all(isinstance(s, Array) for s in statistics), "its scale, bias, mean or variance is not a constant")
+    op.refuse_if(not x.features, "has no channel axis")
+    op.refuse_if(op.attr("spatial", 1) == 0 and len(x.features) > 1, "spatial=0 keeps statistics per position")
+    x = op.read(x)
+    names = [s.name for s in statistics if isinstance(s, Array)]
+    return x.on(op.again(x, *names, spatial=None))
+
+
+@lifts("Softmax", "LogSoftmax", "Hardmax", family="normalise over features")
+def lift_softmax(op: Rewriter, x: Windowed) -> Windowed:
+    """One axis since opset 13; all axes from ``axis`` on before."""
+    since_13 = op.since >= 13
+    axis = op.feature_axis(op.attr("axis", -1 if since_13 else 1), x)
+    x = op.read(x)
+    if since_13:
+        return x.on(op.again(x, axis=axis))
+    behind_grid = op.emit(op.op_type, op.grid_first(x), axis=axis + x.grid_rank)
+    return x.on(op.grid_last(behind_grid, x))
+
+
+@lifts("LpNormalization", family="normalise over features")
+def lift_lp_norm(op: Rewriter, x: Windowed) -> Windowed:
+    """Divides by the norm along one feature axis."""
+    axis = op.feature_axis(op.attr("axis", -1), x)
+    x = op.read(x)
+    return x.on(op.again(x, axis=axis))

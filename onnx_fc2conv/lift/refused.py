@@ -1,0 +1,30 @@
+"""Operators that can never be lifted, each with its reason. What is merely missing has no entry at all."""
+
+from __future__ import annotations
+
+from .registry import refused
+
+refused(
+    *("Compress", "NonMaxSuppression", "NonZero", "Unique", "ReverseSequence", "TfIdfVectorizer"),
+    because="its output shape or order depends on the data, so windows cannot be kept apart",
+)
+refused(
+    *("GRU", "LSTM", "RNN", "Scan", "Loop", "If"),
+    because="it carries a state or a branch through the batch, which differs from window to window",
+)
+refused(
+    *("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"),
+    because="its result is random, so no answer could be checked",
+)
+refused(
+    "DynamicQuantizeLinear",
+    because="its scale is computed over the whole tensor, so a larger image would change every answer",
+)
+refused(
+    *("InstanceNormalization", "MeanVarianceNormalization", "GroupNormalization"),
+    because="it normalises over positions, so on a lifted value it would mix windows",
+)
+refused(
+    *("SequenceConstruct", "SplitToSequence", "SequenceInsert", "ConcatFromSequence"),
+    because="sequences have no grid axes",
+)

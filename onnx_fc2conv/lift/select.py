@@ -1,0 +1,96 @@
+"""Operators that pick, join or divide features. On an unread value they only change which features are listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..ops import Array
+from .broadcast import require_same_grid
+from .registry import lifts
+from .rewriter import Operand, Rewriter
+from .windowed import Windowed
+
+
+@lifts("Concat", family="select features")
+def lift_concat(op: Rewriter, *operands: Operand) -> Windowed:
+    """Features of several lifted values side by side."""
+    lifted = [x for x in operands if isinstance(x, Windowed)]
+    op.refuse_if(len(lifted) < len(operands), "joins features with a value that does not depend on the image")
+    first = lifted[0]
+    axis = op.feature_axis(op.attr("axis", 1), first)
+    for x in lifted[1:]:
+        require_same_grid(op, first, x)
+        op.refuse_if(x.rank != first.rank, f"joins values of rank {first.rank} and {x.rank}")
+    if all(x.unread and x.tensor == first.tensor for x in lifted):
+        return first.reordered(np.concatenate([x.unread.order for x in lifted if x.unread], axis - 1))
+    read = [op.read(x) for x in lifted]
+    features = list(first.features)
+    features[axis - 1] = sum(x.features[axis - 1] for x in read)
+    return first.spent(op.emit("Concat", *read, axis=axis), tuple(features))
+
+
+@lifts("Split", family="select features")
+def lift_split(op: Rewriter, x: Windowed, sizes_operand: Operand = None) -> tuple[Windowed, ...]:
+    """Features in consecutive parts."""
+    axis = op.feature_axis(op.attr("axis", 0), x)
+    shapes = [op.shapes.of(name) for name in op.op.outputs]
+    sizes = [s[axis] if s else 0 for s in shapes]
+    op.refuse_if(sum(sizes) != x.features[axis - 1] or not all(sizes), "the sizes of its parts are not known")
+    if x.unread:
+        parts = np.split(x.unread.order, np.cumsum(sizes)[:-1], axis - 1)
+        return tuple(x.reordered(part) for part in parts)
+    operand = [sizes_operand.name] if isinstance(sizes_operand, Array) else []
+    op.again(x, *operand, outputs=len(sizes), axis=axis)
+    features = [(*x.features[: axis - 1], n, *x.features[axis:]) for n in sizes]
+    return tuple(x.spent(name, f) for name, f in zip(op.emitted[-1].output, features, strict=True))
+
+
+@lifts("Slice", family="select features")
+def lift_slice(op: Rewriter, x: Windowed, *_: Operand) -> Windowed:
+    """Features from a start to an end, with a step. A full slice of the batch axis is left out."""
+    starts, ends, axes, steps = _slice_operands(op)
+    picks: list[tuple[int, int, int, int]] = []
+    index: list[slice] = [slice(None)] * x.rank
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        axis %= x.rank
+        if axis == 0:
+            op.refuse_if(start != 0 or step != 1 or end < max(op.batch, 2**31 - 1), "slices the batch axis")
+            continue
+        stop = None if step < 0 and end < -x.features[axis - 1] else end
+        index[axis] = slice(start, stop, step)
+        picks.append((start, end, axis, step))
+    order = np.empty(x.features, np.bool_)[tuple(index[1:])]
+    op.refuse_if(order.size == 0, "keeps no feature")
+    if not picks:
+        return x
+    if x.unread:
+        return x.reordered(x.unread.order[tuple(index[1:])])
+    s, e, a, t = ([p[i] for p in picks] for i in range(4))
+    if op.since < 10:
+        return x.spent(op.emit("Slice", x, starts=s, ends=e, axes=a), order.shape)
+    operands = [op.constant(np.array(v, np.int64), name) for v, name in ((s, "starts"), (e, "ends"), (a, "axes"), (t, "steps"))]
+    return x.spent(op.emit("Slice", x, *operands), order.shape)
+
+
+def _slice_operands(op: Rewriter) -> tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int]]:
+    if op.since < 10:
+        starts, ends, axes, steps = op.attr("starts"), op.attr("ends"), op.attr("axes"), None
+    else:
+        starts, ends = op.ints(1, "starts") or [], op.ints(2, "ends") or []
+        axes, steps = op.ints(3, "axes"), op.ints(4, "steps")
+    return starts, ends, axes or list(range(len(starts))), steps or [1] * len(starts)
+
+
+@lifts("Gather", family="select features")
+def lift_gather(op: Rewriter, x: Operand, indices: Operand) -> Windowed:
+    """Features by constant indices; a scalar index drops the axis."""
+    op.refuse_if(not isinstance(x, Windowed) or not isinstance(indices, Array), "its indices depend on the image")
+    assert isinstance(x, Windowed) and isinstance(indices, Array)
+    axis = op.feature_axis(op.attr("axis", 0), x)
+    picked = np.take(np.arange(x.features[axis - 1]), indices.values)
+    features = (*x.features[: axis - 1], *picked.shape, *x.features[axis:])
+    if x.unread:
+        return x.reordered(np.take(x.unread.order, picked, axis - 1))
+    return x.spent(op.again(x, indices.name, axis=axis), features)

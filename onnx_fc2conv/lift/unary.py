@@ -1,0 +1,28 @@
+"""Elementwise operators of one operand: they do to a lifted value, read or unread, what they do to the vector."""
+
+from __future__ import annotations
+
+from ..ops import UNARY, Array
+from .registry import lifts
+from .rewriter import Operand, Rewriter
+from .windowed import Windowed
+
+
+@lifts(*UNARY, family="elementwise")
+def lift_unary(op: Rewriter, x: Windowed) -> Windowed:
+    """The same operator with the same attributes, on all windows at once."""
+    return x.on(op.again(x), op.out_type())
+
+
+@lifts("Dropout", family="elementwise")
+def lift_dropout(op: Rewriter, x: Windowed, ratio: Operand = None, training: Operand = None) -> tuple[Windowed, ...]:
+    """At inference Dropout passes its input on, and its mask is all true."""
+    op.refuse_if(op.attr("is_test", 1) == 0, "is in training mode")
+    if training is not None:
+        op.refuse_if(not isinstance(training, Array) or bool(training.values.ravel()[0]), "is in training mode")
+    extras = [x for x in (ratio, training) if x is None or isinstance(x, Array)]
+    outputs = 2 if len(op.op.outputs) > 1 and op.op.outputs[1] else 1
+    first = op.again(x, *extras, outputs=outputs)
+    if outputs == 1:
+        return (x.on(first),)
+    return x.on(first), x.on(op.emitted[-1].output[1], op.out_type(1))

@@ -1,0 +1,83 @@
+"""The one data type of the lift: a value of the head for all window positions at once.
+
+A head value ``[N, d1, .., dr]`` of the original becomes ``[N, d1, .., dr, *grid]``: the grid axes trail, so axis
+numbers >= 0 keep their meaning. Right behind the flattening a value is still *unread*: the feature map itself plus a
+pending window and the order in which the vector lists the window's values. Elementwise operators commute with
+windowing and act on the map; the first FC spends the window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..geometry import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Unread:
+    """A pending window over a map ``[N, channels, *spatial]``.
+
+    Attributes:
+        channels: channels of the map.
+        window: window size per spatial axis.
+        order: shaped like one row of the value; entry = flat (C, *window) position of that feature.
+    """
+
+    channels: int
+    window: tuple[int, ...]
+    order: np.ndarray
+
+    @property
+    def in_map_order(self) -> bool:
+        """True if the features are the window's values, each once, in C, H, W order."""
+        return np.array_equal(self.order.ravel(), np.arange(self.size))
+
+    @property
+    def size(self) -> int:
+        """Values in one window."""
+        return self.channels * int(np.prod(self.window))
+
+
+@dataclass(frozen=True, eq=False)
+class Windowed:
+    """A head value, lifted.
+
+    Attributes:
+        tensor: value name in the converted model.
+        features: the original value's dims behind the batch axis.
+        elem_type: ``TensorProto.DataType``.
+        grid: the window positions.
+        unread: the pending window, or ``None`` once spent.
+    """
+
+    tensor: str
+    features: tuple[int, ...]
+    elem_type: int
+    grid: Grid
+    unread: Unread | None = None
+
+    @property
+    def rank(self) -> int:
+        """Rank of the original value, the batch axis included."""
+        return 1 + len(self.features)
+
+    @property
+    def grid_rank(self) -> int:
+        """Number of grid axes."""
+        return len(self.grid.window)
+
+    def on(self, tensor: str, elem_type: int | None = None) -> Windowed:
+        """The same windows and features, with other values."""
+        return replace(self, tensor=tensor, elem_type=self.elem_type if elem_type is None else elem_type)
+
+    def spent(self, tensor: str, features: tuple[int, ...], elem_type: int | None = None) -> Windowed:
+        """A value whose window is spent, with these features."""
+        elem_type = self.elem_type if elem_type is None else elem_type
+        return replace(self, tensor=tensor, features=features, elem_type=elem_type, unread=None)
+
+    def reordered(self, order: np.ndarray) -> Windowed:
+        """Still unread, the features listed in another order or in part."""
+        assert self.unread is not None
+        return replace(self, features=order.shape, unread=replace(self.unread, order=order))

@@ -1,0 +1,107 @@
+"""Static shapes of every value at the trained size, for one batch size.
+
+Runs ONNX's own shape inference on a skeleton of the model: the weights are replaced by inputs of their shape, so
+that nothing large is copied, and declared shapes of inner values and outputs are left out because files lie.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
+
+from .errors import UnreadableModel
+from .ops import Model
+
+SMALL = 4096  #: elements; larger initializers are never shape operands
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Dims (``None`` where unknown) and element types of values, for one batch size."""
+
+    batch: int
+    dims: dict[str, tuple[int | None, ...]]
+    elem_types: dict[str, int]
+
+    def of(self, name: str) -> tuple[int, ...] | None:
+        """The static shape of a value, or ``None`` if any of its dims is unknown."""
+        dims = self.dims.get(name)
+        if dims is None or any(d is None for d in dims):
+            return None
+        return tuple(d for d in dims if d is not None)
+
+
+def batch_symbol(model: Model) -> bool:
+    """True if some input's batch axis is not a fixed number."""
+    return any(_is_symbolic(value, 0) for value in model.inputs if value.type.tensor_type.shape.dim)
+
+
+def infer(model: Model, batch: int) -> Shapes:
+    """Shapes with every symbolic batch dim set to ``batch``.
+
+    Raises:
+        UnreadableModel: shape inference itself rejects the model.
+    """
+    skeleton = _skeleton(model, batch)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+    except Exception as e:  # the C++ checker raises several types
+        raise UnreadableModel(f"ONNX shape inference rejects the model: {e}") from e
+    dims: dict[str, tuple[int | None, ...]] = {}
+    elem_types: dict[str, int] = {}
+    graph = inferred.graph
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        if value.type.WhichOneof("value") != "tensor_type":
+            continue
+        tensor = value.type.tensor_type
+        elem_types[value.name] = tensor.elem_type
+        if tensor.HasField("shape"):
+            dims[value.name] = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+    for name, array in model.constants.items():
+        dims[name], elem_types[name] = array.shape, array.elem_type
+    return Shapes(batch, dims, elem_types)
+
+
+def _skeleton(model: Model, batch: int) -> ModelProto:
+    graph = model.proto.graph
+    symbols = {v.type.tensor_type.shape.dim[0].dim_param for v in model.inputs if _is_symbolic(v, 0)} - {""}
+    inputs = [_with_batch(value, batch, symbols) for value in model.inputs]
+    kept: list[TensorProto] = []
+    for tensor in graph.initializer:
+        count = 1
+        for d in tensor.dims:
+            count *= d
+        if count <= SMALL and tensor.data_location != TensorProto.EXTERNAL:
+            kept.append(tensor)
+        else:
+            inputs.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    outputs = [ValueInfoProto(name=o.name) for o in graph.output]
+    for bare, o in zip(outputs, graph.output, strict=True):
+        if o.type.HasField("tensor_type"):
+            bare.type.tensor_type.elem_type = o.type.tensor_type.elem_type
+    skeleton = ModelProto(ir_version=max(model.proto.ir_version, 4))
+    skeleton.opset_import.extend(model.proto.opset_import)
+    skeleton.functions.extend(model.proto.functions)
+    skeleton.graph.name = "skeleton"
+    skeleton.graph.node.extend(graph.node[op.index] for op in model.ops)
+    skeleton.graph.initializer.extend(kept)
+    skeleton.graph.sparse_initializer.extend(graph.sparse_initializer)
+    skeleton.graph.input.extend(inputs)
+    skeleton.graph.output.extend(outputs)
+    return skeleton
+
+
+def _is_symbolic(value: ValueInfoProto, axis: int) -> bool:
+    dims = value.type.tensor_type.shape.dim
+    return len(dims) > axis and not (dims[axis].HasField("dim_value") and dims[axis].dim_value > 0)
+
+
+def _with_batch(value: ValueInfoProto, batch: int, symbols: set[str]) -> ValueInfoProto:
+    result = ValueInfoProto()
+    result.CopyFrom(value)
+    for axis, dim in enumerate(result.type.tensor_type.shape.dim):
+        if dim.dim_param in symbols or (axis == 0 and _is_symbolic(value, 0)):
+            dim.dim_value = batch
+    return result

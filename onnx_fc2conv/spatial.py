@@ -1,0 +1,103 @@
+"""Declared shapes of the converted model: spatial dims become ``dim_param``s, stale ones go.
+
+Every size that follows from the input's is written as the expression that it is, so that two values that have the same
+size at every input size carry the same ``dim_param``: ``height``, ``(height - 96)//32``.
+"""
+
+from __future__ import annotations
+
+from onnx import ModelProto, TensorShapeProto, ValueInfoProto
+
+from .geometry import METADATA_KEY, Axis, Geometry, SizeLaw
+from .heads import Plan
+from .lift import Rewrite, Windowed
+
+NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+
+
+def free(proto: ModelProto, plan: Plan, rewrite: Rewrite) -> Geometry:
+    """Free the spatial dims of a converted model in place and store its geometry in ``metadata_props``."""
+    graph = proto.graph
+    symbols = _symbols(plan)
+    image = next(i for i in plan.model.proto.graph.input if i.name == plan.image.name)
+    batch = image.type.tensor_type.shape.dim[0]
+    for value in graph.input:
+        if value.name == plan.image.name:
+            _free_map(value, plan, symbols)
+    for value in graph.output:
+        if value.name in rewrite.values:
+            _declare(value, rewrite.values[value.name], batch, symbols)
+        elif value.name in plan.maps:
+            _free_map(value, plan, symbols)
+    present = {name for node in graph.node for name in node.output}
+    kept = [v for v in graph.value_info if v.name in present]
+    for value in kept:
+        if value.name in rewrite.values:
+            _declare(value, rewrite.values[value.name], batch, symbols)
+        elif value.name in plan.maps:
+            _free_map(value, plan, symbols)
+    copies = [ValueInfoProto.FromString(v.SerializeToString()) for v in kept]
+    del graph.value_info[:]
+    graph.value_info.extend(copies)
+    geometry = Geometry({name: rewrite.values[name].grid for name in plan.model.outputs if name in rewrite.values})
+    _store(proto, geometry)
+    return geometry
+
+
+def _symbols(plan: Plan) -> tuple[str, ...]:
+    """Names for the input's spatial dims that no dim of the model uses for something else."""
+    graph = plan.model.proto.graph
+    taken = {
+        d.dim_param
+        for value in (*graph.input, *graph.output, *graph.value_info)
+        for d in value.type.tensor_type.shape.dim
+        if d.dim_param
+    }
+    names = []
+    for name in NAMES.get(len(plan.image.axes), tuple(f"size_{i}" for i in range(len(plan.image.axes)))):
+        n, free_name = 1, name
+        while free_name in taken:
+            n += 1
+            free_name = f"{name}_{n}"
+        names.append(free_name)
+    return tuple(names)
+
+
+def _free_map(value: ValueInfoProto, plan: Plan, symbols: tuple[str, ...]) -> None:
+    dims = value.type.tensor_type.shape.dim
+    known = plan.maps[value.name].dims
+    if len(dims) != len(known):
+        if value.type.tensor_type.HasField("shape"):
+            value.type.tensor_type.ClearField("shape")
+        return
+    for dim, meaning in zip(dims, known, strict=True):
+        if isinstance(meaning, Axis):
+            _set(dim, meaning.law, symbols[meaning.index])
+
+
+def _set(dim: TensorShapeProto.Dimension, law: SizeLaw, symbol: str) -> None:
+    dim.Clear()
+    if law.is_constant:
+        dim.dim_value = law(1)
+    else:
+        dim.dim_param = law.expression(symbol)
+
+
+def _declare(value: ValueInfoProto, lifted: Windowed, batch: TensorShapeProto.Dimension, symbols: tuple[str, ...]) -> None:
+    tensor = value.type.tensor_type
+    tensor.elem_type = lifted.elem_type
+    tensor.shape.Clear()
+    tensor.shape.SetInParent()
+    tensor.shape.dim.add().CopyFrom(batch)
+    for size in lifted.features:
+        tensor.shape.dim.add().dim_value = size
+    for law, symbol in zip(lifted.grid.laws, symbols, strict=True):
+        _set(tensor.shape.dim.add(), law, symbol)
+
+
+def _store(proto: ModelProto, geometry: Geometry) -> None:
+    for prop in proto.metadata_props:
+        if prop.key == METADATA_KEY:
+            prop.value = geometry.to_json()
+            return
+    proto.metadata_props.add(key=METADATA_KEY, value=geometry.to_json())

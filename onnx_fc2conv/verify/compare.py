@@ -1,0 +1,28 @@
+"""One comparison of numbers, used by every check: the error relative to the largest reference value."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def error(found: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference, relative to the largest magnitude in ``expected``; infinite where the kinds differ.
+
+    NaN equals NaN and an infinity equals itself. Of integers and booleans, it is the fraction that differs.
+    """
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return float("inf")
+    if expected.size == 0:
+        return 0.0
+    if expected.dtype.kind not in "fV":
+        return float(np.mean(found != expected))
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    special = ~np.isfinite(b)
+    if not np.array_equal(a[special], b[special], equal_nan=True) or not np.isfinite(a[~special]).all():
+        return float("inf")
+    a, b = a[~special], b[~special]
+    if b.size == 0:
+        return 0.0
+    difference = float(np.abs(a - b).max())
+    scale = float(np.abs(b).max())
+    return difference / scale if scale > 0 else (0.0 if difference == 0 else float("inf"))

@@ -1,0 +1,119 @@
+"""The original's own nodes as the judge: its backbone on an enlarged image, its head on one window at a time.
+
+Nothing here knows what the conversion wrote. The original is cut at the feature maps that it flattens; the part in
+front runs with free spatial dims, the part behind with the trained window, exactly as it was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from onnx import GraphProto, ModelProto, ValueInfoProto, helper
+
+from ..heads import Plan
+from ..ops import Model
+from .runtime import Feeds, Session
+
+Cell = tuple[int, ...]
+
+
+def cut(model: Model, inputs: dict[str, ValueInfoProto], outputs: Iterable[str]) -> ModelProto:
+    """The part of a model between some values and some others, as a model of its own."""
+    graph = model.proto.graph
+    wanted, needed = set(), list(outputs)
+    names: set[str] = set()
+    while needed:
+        name = needed.pop()
+        if name in names:
+            continue
+        names.add(name)
+        op = model.producer.get(name)
+        if op is not None and name not in inputs:
+            wanted.add(op.index)
+            needed += op.reads()
+    part = GraphProto(name="part")
+    part.node.extend(graph.node[op.index] for op in model.ops if op.index in wanted)
+    part.input.extend(value for name, value in inputs.items() if name in names)
+    part.input.extend(i for i in model.inputs if i.name in names and i.name not in inputs)
+    part.initializer.extend(t for t in graph.initializer if t.name in names)
+    part.sparse_initializer.extend(t for t in graph.sparse_initializer if t.values.name in names)
+    part.output.extend(ValueInfoProto(name=name) for name in outputs)
+    proto = ModelProto(ir_version=max(model.proto.ir_version, 4), graph=part)
+    proto.opset_import.extend(model.proto.opset_import)
+    proto.functions.extend(model.proto.functions)
+    return proto
+
+
+class Oracle:
+    """Sessions of the original and of its two parts."""
+
+    def __init__(self, plan: Plan, outputs: list[str]) -> None:
+        """Prepare the parts for these outputs of the heads.
+
+        Raises:
+            RuntimeRefusal: onnxruntime does not load the original or a part of it.
+        """
+        self._plan = plan
+        model = plan.model
+        self.original = Session(model.proto, model.folder)
+        self._inner = [name for name in plan.cuts if name in model.producer]
+        free = {plan.image.name: _untyped(plan, plan.image.name)}
+        self._backbone = Session(cut(model, free, self._inner), model.folder) if self._inner else None
+        cuts = {name: _untyped(plan, name) for name in plan.cuts}
+        self._outputs = outputs
+        self._head = Session(cut(model, cuts, outputs), model.folder)
+
+    def maps(self, feeds: Feeds) -> Feeds:
+        """The feature maps of the original's backbone on an image of any size."""
+        found = self._backbone.run(feeds, self._inner) if self._backbone else {}
+        return {name: found.get(name, feeds.get(name)) for name in self._plan.cuts}  # type: ignore[misc]
+
+    def answer(self, maps: Feeds, cell: Cell, trained: Feeds) -> Feeds:
+        """The original head's outputs on the window at this cell.
+
+        Args:
+            maps: enlarged feature maps.
+            cell: window position, the same on every map.
+            trained: inputs of the trained size, for heads that ask for the input's shape.
+        """
+        windows = dict(trained)
+        for name, value in maps.items():
+            source = self._plan.maps[name]
+            index: list[slice] = [slice(None)] * value.ndim
+            for position, axis, i in zip(source.spatial, source.axes, cell, strict=True):
+                index[position] = slice(i, i + axis.size)
+            windows[name] = np.ascontiguousarray(value[tuple(index)])
+        return self._head.run(windows, self._outputs)
+
+
+def _untyped(plan: Plan, name: str) -> ValueInfoProto:
+    rank = len(plan.maps[name].dims)
+    return helper.make_tensor_value_info(name, plan.shapes.elem_types[name], [None] * rank)
+
+
+def image_crop(plan: Plan, image: np.ndarray, cell: Cell, stride: tuple[int, ...]) -> np.ndarray:
+    """The image crop of trained size that belongs to a cell."""
+    index: list[slice] = [slice(None)] * image.ndim
+    for position, axis, i, s in zip(plan.image.spatial, plan.image.axes, cell, stride, strict=True):
+        index[position] = slice(i * s, i * s + axis.trained)
+    return np.ascontiguousarray(image[tuple(index)])
+
+
+def sample_cells(grid: tuple[int, ...], limit: int, seed: int) -> list[Cell]:
+    """All cells of a small grid; of a large one the corners, the middles of the edges, and random others."""
+    total = int(np.prod(grid))
+    if total <= limit:
+        return list(np.ndindex(*grid))
+    chosen = dict.fromkeys(_landmarks(grid))
+    rng = np.random.default_rng(seed)
+    for flat in rng.permutation(total):
+        if len(chosen) >= limit:
+            break
+        chosen[tuple(int(i) for i in np.unravel_index(flat, grid))] = None
+    return list(chosen)
+
+
+def _landmarks(grid: tuple[int, ...]) -> Iterator[Cell]:
+    for ends in np.ndindex(*[3] * len(grid)):
+        yield tuple((0, n // 2, n - 1)[e] for n, e in zip(grid, ends, strict=True))

@@ -1,0 +1,86 @@
+"""onnxruntime, as the checks need it: from memory, weights not copied, optionally without any optimisation.
+
+Without graph optimisation and prepacking both models run the nodes that are written in them, so equal arithmetic gives
+equal bits and a difference is a difference of the models. One more run in a default session shows what users get.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, TensorProto, numpy_helper
+
+# Opsets newer than the runtime's last release are run with the kernels that it has, instead of not at all.
+os.environ.setdefault("ALLOW_RELEASED_ONNX_OPSET_ONLY", "0")
+
+import onnxruntime as ort
+
+Feeds = dict[str, np.ndarray]
+
+ort.set_default_logger_severity(4)
+
+
+class RuntimeRefusal(Exception):
+    """onnxruntime does not load or run a model; the message is its own, on one line."""
+
+
+class Session:
+    """One model, loaded."""
+
+    def __init__(self, proto: ModelProto | str, folder: str = "", default: bool = False) -> None:
+        """Load a model.
+
+        Args:
+            proto: the model, or a path.
+            folder: where its external data lies.
+            default: with all graph optimisations, as users run it.
+
+        Raises:
+            RuntimeRefusal: onnxruntime rejects it.
+        """
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        if not default:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        try:
+            model: Any = proto
+            if isinstance(proto, ModelProto):
+                self._keep = _external(proto, folder)
+                if self._keep:
+                    values = [ort.OrtValue.ortvalue_from_numpy(v) for v in self._keep.values()]
+                    options.add_external_initializers(list(self._keep), values)
+                model = proto.SerializeToString()
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as e:  # the bindings raise many types, all of them refusals
+            raise RuntimeRefusal(one_line(e)) from e
+        self.inputs = [i.name for i in self._session.get_inputs()]
+        self.outputs = [o.name for o in self._session.get_outputs()]
+
+    def run(self, feeds: Feeds, outputs: list[str] | None = None) -> Feeds:
+        """The outputs by name. Feeds that the model has no input for are left out.
+
+        Raises:
+            RuntimeRefusal: it does not run on these.
+        """
+        outputs = outputs or self.outputs
+        try:
+            values = self._session.run(outputs, {k: v for k, v in feeds.items() if k in self.inputs})
+        except Exception as e:
+            raise RuntimeRefusal(one_line(e)) from e
+        return dict(zip(outputs, values, strict=True))
+
+
+def _external(proto: ModelProto, folder: str) -> Feeds:
+    return {
+        t.name: numpy_helper.to_array(t, base_dir=folder)
+        for t in proto.graph.initializer
+        if t.data_location == TensorProto.EXTERNAL
+    }
+
+
+def one_line(error: object) -> str:
+    """An error's text on one line, cut to what a terminal shows."""
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,1 @@
+"""Commands for developers of the project; none of them is installed."""
