@@ -76,3 +76,11 @@ def per_image(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     if any(not np.array_equal(after[n], order + n * size) for n in range(batch)):
         raise ValueError("mixes the values of different images")
     return order
+
+
+def covers_map(op: Op, spatial: list[int]) -> bool:
+    """True if a pool's one window is the whole map, without pads: then its stride means nothing."""
+    kernel, rank = op.attr("kernel_shape"), len(spatial)
+    unpadded = op.attr("auto_pad", "NOTSET") in ("NOTSET", "VALID") and not any(op.attr("pads") or ())
+    undilated = all(d == 1 for d in op.attr("dilations", [1] * rank))
+    return bool(kernel == spatial and max(spatial, default=1) > 1 and unpadded and undilated)

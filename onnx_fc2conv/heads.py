@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import backbone
-from .backbone import Cause, FeatureMap, Trace
+from .backbone import SLIDING, Cause, Dims, FeatureMap, Trace
 from .constants import Constants
 from .errors import NothingToConvert
-from .flatten import axes_of
+from .flatten import axes_of, covers_map
 from .geometry import Axis
-from .ops import FULLY_CONNECTED, VIEWS, Model, Op
+from .ops import FULLY_CONNECTED, REDUCTIONS, VIEWS, Model, Op
 from .shapes import Shapes
+
+POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool"))
 
 
 @dataclass
@@ -58,20 +60,14 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
     if len(images) > 1:
         raise _several_images([v.name for v in images], model, constants)
     image = backbone.input_map(model, images[0])
-    trace = Trace(constants, shapes)
-    maps, head_values = {image.name: image}, set[str]()
-    cuts: dict[str, None] = {}
-    head: list[Op] = []
-    for op in model.ops:
-        reads = [name for name in op.reads() if name in head_values or name in maps]
-        if not reads or (op.op_type in ("Shape", "Size") and op.standard):
-            continue
-        if any(name in head_values for name in reads) or _flattens(op, maps, trace):
-            head.append(op)
-            head_values |= {name for name in op.outputs if name}
-            cuts |= {name: None for name in reads if name in maps}
-        else:
-            maps |= {m.name: m for m in backbone.move(op, model, maps, trace)}
+    gates: set[int] = set()
+    while True:
+        walk = _Walk(model, image, Trace(constants, shapes), gates)
+        met = walk.run()
+        if met is None:
+            break
+        gates |= met
+    head, cuts, maps, trace = walk.head, walk.cuts, walk.maps, walk.trace
     if not any(op.op_type in FULLY_CONNECTED for op in head):
         raise NothingToConvert("no fully connected node stands behind a flattened feature map")
     for name in cuts:
@@ -95,19 +91,66 @@ def _several_images(names: list[str], model: Model, constants: Constants) -> Exc
     return (reader or model.ops[0]).refuse(f"the model has {len(names)} image inputs ({listed}); one is supported so far")
 
 
-def _flattens(op: Op, maps: dict[str, FeatureMap], trace: Trace) -> bool:
-    """True if this node ends the backbone: a view that takes spatial axes away."""
-    if not op.standard or op.op_type not in VIEWS or op.inputs[0] not in maps:
+class _Walk:
+    """One pass over the nodes that tells the backbone from the heads.
+
+    A pool over the whole map starts a head, unless what it leads to meets the map again (a squeeze-and-excitation
+    gate, a decomposed normalisation): then it belongs to the backbone, and the pass is made again knowing that.
+    """
+
+    def __init__(self, model: Model, image: FeatureMap, trace: Trace, gates: set[int]) -> None:
+        self.model, self.trace, self.gates = model, trace, gates
+        self.maps = {image.name: image}
+        self.cuts: dict[str, None] = {}
+        self.head: list[Op] = []
+        self._pools: dict[str, set[int]] = {}  # for each value of a head, the pools that it was started by
+
+    def run(self) -> set[int] | None:
+        """Walk all nodes; the pools that turned out to be gates, or ``None`` if there are none."""
+        for op in self.model.ops:
+            behind = [name for name in op.reads() if name in self._pools]
+            read_maps = [name for name in op.reads() if name in self.maps]
+            if not (behind or read_maps) or (op.op_type in ("Shape", "Size") and op.standard):
+                continue
+            starts = not behind and op.standard and self._starts_head(op)
+            if not behind and not starts:
+                self.maps |= {m.name: m for m in backbone.move(op, self.model, self.maps, self.trace)}
+                continue
+            pools = set().union(*(self._pools[name] for name in behind)) if behind else set()
+            if behind and pools and (op.op_type in SLIDING or read_maps):
+                return pools
+            if starts and op.op_type not in VIEWS:
+                pools = {op.index}
+            self.head.append(op)
+            self.cuts |= {name: None for name in read_maps}
+            self._pools |= {name: pools for name in op.outputs if name}
+        return None
+
+    def _starts_head(self, op: Op) -> bool:
+        """True if this node ends the backbone: it takes spatial axes away, as a view or by pooling them whole."""
+        if op.inputs[0] not in self.maps or op.index in self.gates:
+            return False
+        dims = self.maps[op.inputs[0]].dims
+        if op.op_type in VIEWS:
+            return self._flattens(op, dims)
+        if op.op_type in POOLS_ALL:
+            return any(isinstance(d, Axis) and not d.law.is_constant for d in dims)
+        if op.op_type in REDUCTIONS:
+            operand = self.trace.ints(op, 1, "axes") if len(op.inputs) > 1 and op.inputs[1] else None
+            axes = axes_of(op, operand, len(dims)) or ()
+            return any(isinstance(dims[a], Axis) for a in axes if a < len(dims))
+        if op.op_type in ("AveragePool", "MaxPool"):
+            return covers_map(op, [d.size if isinstance(d, Axis) else int(d) for d in dims[2:] if d != "batch"])
         return False
-    if op.op_type in ("Flatten", "Reshape"):
-        return True
-    if op.op_type == "Unsqueeze":
-        return False
-    dims = maps[op.inputs[0]].dims
-    operand = trace.ints(op, 1, "axes") if len(op.inputs) > 1 and op.inputs[1] else None
-    axes = axes_of(op, operand, len(dims))
-    gone = [d for i, d in enumerate(dims) if (axes is None or i in axes)]
-    return any(isinstance(d, Axis) and d.size == 1 for d in gone)
+
+    def _flattens(self, op: Op, dims: Dims) -> bool:
+        if op.op_type in ("Flatten", "Reshape"):
+            return True
+        if op.op_type == "Unsqueeze":
+            return False
+        operand = self.trace.ints(op, 1, "axes") if len(op.inputs) > 1 and op.inputs[1] else None
+        axes = axes_of(op, operand, len(dims))
+        return any(isinstance(d, Axis) and d.size == 1 for i, d in enumerate(dims) if axes is None or i in axes)
 
 
 def _require_window(cut: FeatureMap, image: FeatureMap, model: Model, trace: Trace) -> None:

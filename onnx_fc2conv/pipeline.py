@@ -123,8 +123,9 @@ def analyse(model: Model) -> tuple[Plan, Rewrite]:
     Raises:
         NothingToConvert, Unliftable, UnreadableModel
     """
-    if not shapes.batch_symbol(model):
-        plan = heads.find(model, shapes.infer(model, 1), None)
+    declared = shapes.declared_batch(model)
+    if declared is not None:
+        plan = heads.find(model, shapes.infer(model, declared), None)
         return plan, lift(plan)
     try:
         plan = heads.find(model, shapes.infer(model, 2), shapes.infer(model, 3))

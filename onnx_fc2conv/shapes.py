@@ -33,9 +33,13 @@ class Shapes:
         return tuple(d for d in dims if d is not None)
 
 
-def batch_symbol(model: Model) -> bool:
-    """True if some input's batch axis is not a fixed number."""
-    return any(_is_symbolic(value, 0) for value in model.inputs if value.type.tensor_type.shape.dim)
+def declared_batch(model: Model) -> int | None:
+    """The batch size of the input with the most axes, or ``None`` if some input's batch axis is not a fixed number."""
+    ranked = [v for v in model.inputs if v.type.tensor_type.shape.dim]
+    if not ranked or any(_is_symbolic(v, 0) for v in ranked):
+        return None
+    image = max(ranked, key=lambda v: len(v.type.tensor_type.shape.dim))
+    return int(image.type.tensor_type.shape.dim[0].dim_value)
 
 
 def infer(model: Model, batch: int) -> Shapes:

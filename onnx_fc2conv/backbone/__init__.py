@@ -12,9 +12,12 @@ from typing import NoReturn
 from ..ops import STANDARD_DOMAINS, Array, Model, Op
 from . import pointwise, resizing, sliding
 from .feature_map import MOVES, Cause, Dims, FeatureMap, Operand, Trace
-from .layout import image_inputs, input_map
+from .layout import SLIDING, image_inputs, input_map
 
-__all__ = ["Cause", "FeatureMap", "Trace", "image_inputs", "input_map", "move", "pointwise", "resizing", "sliding"]
+__all__ = [
+    *("SLIDING", "Cause", "Dims", "FeatureMap", "Trace", "image_inputs", "input_map", "move"),
+    *("pointwise", "resizing", "sliding"),
+]
 
 FUSED_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
 
@@ -40,6 +43,9 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
         computed = value.shape(trace.shapes.batch)
         op.refuse_if(known is not None and known != computed, f"its result is {known} by ONNX and {computed} by its size law")
         op.refuse_if(min(computed, default=1) < 1, f"its result {computed} is empty")
+        if known is None:  # behind an operator that ONNX does not know, inference stops; the size law goes on
+            trace.shapes.dims[value.name] = computed
+            trace.shapes.elem_types.setdefault(value.name, trace.shapes.elem_types[op.inputs[0]])
     return made
 
 

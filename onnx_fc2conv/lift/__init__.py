@@ -12,14 +12,14 @@ from ..backbone import FeatureMap
 from ..errors import Unliftable
 from ..geometry import Grid
 from ..heads import Plan
-from . import broadcast, linear, norm, reduce, refused, select, unary, views
+from . import broadcast, linear, norm, pool, reduce, refused, select, unary, views
 from .registry import RULES, rule_for
 from .rewriter import Names, Operand, Rewrite, Rewriter, RunTime, Shared, rename
 from .windowed import Unread, Windowed
 
 __all__ = [
     *("RULES", "Rewrite", "Windowed", "lift"),
-    *("broadcast", "linear", "norm", "reduce", "refused", "select", "unary", "views"),
+    *("broadcast", "linear", "norm", "pool", "reduce", "refused", "select", "unary", "views"),
 ]
 
 OLDEST_OPSET = 7
@@ -145,7 +145,6 @@ def _settle(rewriter: Rewriter, shared: Shared, name: str, value: Windowed, is_o
     if not made_here or final.unread is not None:
         return value
     rename(rewriter.emitted, final.tensor, name)
-    for key, flat in shared.spent.items():
-        if flat.tensor == final.tensor:
-            shared.spent[key] = flat.on(name)
+    shared.spent = {k: v.on(name) if v.tensor == final.tensor else v for k, v in shared.spent.items()}
+    shared.reshaped = {name if k == final.tensor else k: v for k, v in shared.reshaped.items()}
     return value if value.unread is not None else final.on(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ops import REDUCTIONS, Array
+from .pool import POOLED_BY, window_pool
 from .registry import lifts
 from .rewriter import Operand, Rewriter
 from .windowed import Windowed
@@ -19,6 +20,9 @@ def lift_reduce(op: Rewriter, x: Windowed, axes_operand: Operand = None) -> Wind
     op.refuse_if(not axes, "reduces over all axes, so it mixes the images of a batch")
     axes = sorted(op.feature_axis(a, x) for a in axes)
     keep = bool(op.attr("keepdims", 1))
+    pooled = window_pool(op, x, axes, op.op_type) if op.op_type in POOLED_BY else None
+    if pooled is not None:
+        return op.reshape_features(pooled, _reduced(x.features, axes, keep))
     x = op.read(x)
     if axes_operand is None:
         tensor = op.again(x, axes=axes)

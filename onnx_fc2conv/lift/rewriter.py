@@ -61,13 +61,20 @@ class Names:
 
 
 class Shared:
-    """What all rewriters of one conversion share."""
+    """What all rewriters of one conversion share.
+
+    Attributes:
+        made: names of new constants by what they hold, so that equal ones are made once.
+        spent: the flattened windows by map and window.
+        reshaped: for each reshaped value (by its tensor) the value that it was reshaped from.
+    """
 
     def __init__(self, constants: Constants, shapes: Shapes, names: Names, opset: int) -> None:
         self.constants, self.shapes, self.names, self.opset = constants, shapes, names, opset
         self.rewrite = Rewrite()
         self.made: dict[tuple[Any, ...], str] = {}
         self.spent: dict[tuple[Any, ...], Windowed] = {}
+        self.reshaped: dict[str, Windowed] = {}
 
 
 class Rewriter:
@@ -221,6 +228,9 @@ class Rewriter:
 
     def reshape_features(self, x: Windowed, features: tuple[int, ...]) -> Windowed:
         """A spent value with its features in another shape; the grid stays."""
+        source = self._shared.reshaped.get(x.tensor)
+        if source is not None and source.features == features:
+            return source  # there and back: the first reshape is left unused
         if features == x.features:
             return x
         g = x.grid_rank
@@ -232,7 +242,9 @@ class Rewriter:
             grid = self.emit("Gather", all_dims, last, axis=0)
             front = self.constant(np.array([0, *features], np.int64), "features")
             shape = self.emit("Concat", front, grid, axis=0)
-        return x.spent(self.emit("Reshape", x, shape), features)
+        result = x.spent(self.emit("Reshape", x, shape), features)
+        self._shared.reshaped[result.tensor] = x
+        return result
 
     def grid_first(self, x: Windowed) -> str:
         """``[N, *grid, *features]``: for operators that work on all axes from one on."""

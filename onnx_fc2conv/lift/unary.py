@@ -20,7 +20,7 @@ def lift_dropout(op: Rewriter, x: Windowed, ratio: Operand = None, training: Ope
     op.refuse_if(op.attr("is_test", 1) == 0, "is in training mode")
     if training is not None:
         op.refuse_if(not isinstance(training, Array) or bool(training.values.ravel()[0]), "is in training mode")
-    extras = [x for x in (ratio, training) if x is None or isinstance(x, Array)]
+    extras = [e for e in (ratio, training) if isinstance(e, Array)] if op.since >= 12 else []
     outputs = 2 if len(op.op.outputs) > 1 and op.op.outputs[1] else 1
     first = op.again(x, *extras, outputs=outputs)
     if outputs == 1:

@@ -142,7 +142,7 @@ class Verifier:
 
     def _load(self) -> None:
         try:
-            self.oracle = Oracle(self.plan, list(self.values))
+            self.oracle = Oracle(self.plan)
         except RuntimeRefusal as e:
             raise VerificationFailed(f"onnxruntime does not load the original model, so nothing can be checked: {e}") from e
         try:
@@ -281,12 +281,14 @@ class Verifier:
         self._require_grid(found, size)
         self.outcome.checks.append(Check("grid law", size, True, note=self._grid_words(size)))
         maps = self.oracle.maps(feeds)
-        by_grid: dict[tuple[int, ...], list[str]] = {}
-        for name, value in self.values.items():
-            by_grid.setdefault(value.grid.grid_size(size), []).append(name)
-        for grid, names in by_grid.items():
+        for names in self._same_grid():
+            grid = self.values[names[0]].grid.grid_size(size)
             cells = sample_cells(grid, MAX_CELLS, sum(grid))
-            expected = self._stack(names, cells, lambda cell: self.oracle.answer(maps, cell, trained))
+
+            def answer(cell: Cell, names: list[str] = names) -> Feeds:
+                return self.oracle.answer(tuple(names), maps, cell, trained)
+
+            expected = self._stack(names, cells, answer)
             count = (len(cells), int(np.prod(grid)))
             self._compare("windows", size, _at_cells(found, names, cells), expected, count, whole=False)
             progress("default run", 1)
@@ -294,6 +296,18 @@ class Verifier:
             self._compare("default run", size, _at_cells(optimised, names, cells), expected, count, whole=True)
             progress("image crops", 2)
             self._image_crops(size, feeds, found, names, cells, count)
+
+    def _same_grid(self) -> list[list[str]]:
+        """The outputs, grouped by grid: one cell then means the same window for all of a group."""
+        groups: list[list[str]] = []
+        for name, value in self.values.items():
+            for group in groups:
+                if value.grid.aligns_with(self.values[group[0]].grid):
+                    group.append(name)
+                    break
+            else:
+                groups.append([name])
+        return groups
 
     def _grid_words(self, size: Size) -> str:
         grids = dict.fromkeys(v.grid.grid_size(size) for v in self.values.values())

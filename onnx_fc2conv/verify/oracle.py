@@ -48,8 +48,8 @@ def cut(model: Model, inputs: dict[str, ValueInfoProto], outputs: Iterable[str])
 class Oracle:
     """Sessions of the original and of its two parts."""
 
-    def __init__(self, plan: Plan, outputs: list[str]) -> None:
-        """Prepare the parts for these outputs of the heads.
+    def __init__(self, plan: Plan) -> None:
+        """Load the original and its backbone; heads are loaded when they are first asked for.
 
         Raises:
             RuntimeRefusal: onnxruntime does not load the original or a part of it.
@@ -60,31 +60,40 @@ class Oracle:
         self._inner = [name for name in plan.cuts if name in model.producer]
         free = {plan.image.name: _untyped(plan, plan.image.name)}
         self._backbone = Session(cut(model, free, self._inner), model.folder) if self._inner else None
-        cuts = {name: _untyped(plan, name) for name in plan.cuts}
-        self._outputs = outputs
-        self._head = Session(cut(model, cuts, outputs), model.folder)
+        self._heads: dict[tuple[str, ...], Session] = {}
 
     def maps(self, feeds: Feeds) -> Feeds:
         """The feature maps of the original's backbone on an image of any size."""
         found = self._backbone.run(feeds, self._inner) if self._backbone else {}
         return {name: found.get(name, feeds.get(name)) for name in self._plan.cuts}  # type: ignore[misc]
 
-    def answer(self, maps: Feeds, cell: Cell, trained: Feeds) -> Feeds:
+    def _head(self, outputs: tuple[str, ...]) -> Session:
+        if outputs not in self._heads:
+            cuts = {name: _untyped(self._plan, name) for name in self._plan.cuts}
+            part = cut(self._plan.model, cuts, outputs)
+            self._heads[outputs] = Session(part, self._plan.model.folder)
+        return self._heads[outputs]
+
+    def answer(self, outputs: tuple[str, ...], maps: Feeds, cell: Cell, trained: Feeds) -> Feeds:
         """The original head's outputs on the window at this cell.
 
         Args:
+            outputs: names of outputs that share a grid.
             maps: enlarged feature maps.
             cell: window position, the same on every map.
             trained: inputs of the trained size, for heads that ask for the input's shape.
         """
         windows = dict(trained)
+        head = self._head(outputs)
         for name, value in maps.items():
+            if name not in head.inputs:
+                continue
             source = self._plan.maps[name]
             index: list[slice] = [slice(None)] * value.ndim
             for position, axis, i in zip(source.spatial, source.axes, cell, strict=True):
                 index[position] = slice(i, i + axis.size)
             windows[name] = np.ascontiguousarray(value[tuple(index)])
-        return self._head.run(windows, self._outputs)
+        return head.run(windows, list(outputs))
 
 
 def _untyped(plan: Plan, name: str) -> ValueInfoProto:

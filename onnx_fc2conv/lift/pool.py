@@ -1,0 +1,76 @@
+"""Pools over the whole map become pools over the window, with stride 1: one answer per window position.
+
+Whatever stride such a pool was written with, it had one window at the trained size, so its stride has no meaning there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..dtypes import numpy_type
+from ..flatten import covers_map
+from .registry import lifts
+from .rewriter import Rewriter
+from .windowed import Windowed
+
+POOLED_BY = {
+    "ReduceMean": "AveragePool",
+    "ReduceMax": "MaxPool",
+    "ReduceSum": "AveragePool",
+    "GlobalAveragePool": "AveragePool",
+    "GlobalMaxPool": "MaxPool",
+    "AveragePool": "AveragePool",
+    "MaxPool": "MaxPool",
+}
+
+
+def window_pool(op: Rewriter, x: Windowed, axes: list[int], kind: str) -> Windowed | None:
+    """Pool an unread value over its whole window, channel by channel.
+
+    Args:
+        op: the node.
+        x: the value.
+        axes: the axes that are pooled; together they must be the window's positions.
+        kind: the operator, a key of ``POOLED_BY``.
+
+    Returns:
+        A spent value with one feature per channel, or ``None`` if the axes are something else than the window.
+    """
+    if x.unread is None:
+        return None
+    cells = int(np.prod(x.unread.window))
+    kept = [i for i in range(len(x.features)) if i + 1 not in axes]
+    rows = np.sort(x.unread.order.transpose([*kept, *(a - 1 for a in axes)]).reshape(-1, cells), axis=1)
+    channels = rows[:, 0] // cells
+    if x.unread.order.size % cells or not np.array_equal(rows, channels[:, None] * cells + np.arange(cells)):
+        return None
+    tensor = op.emit(POOLED_BY[kind], x, kernel_shape=list(x.unread.window), strides=[1] * len(x.unread.window))
+    if kind == "ReduceSum":
+        factor = op.constant(np.asarray(cells, numpy_type(x.elem_type)), "cells", cells, x.elem_type)
+        tensor = op.emit("Mul", tensor, factor)
+    pooled = x.spent(tensor, (x.unread.channels,))
+    if not np.array_equal(channels, np.arange(x.unread.channels)):
+        index = op.constant(channels.astype(np.int64), "channels")
+        pooled = pooled.spent(op.emit("Gather", pooled, index, axis=1), (channels.size,))
+    return pooled
+
+
+@lifts("GlobalAveragePool", "GlobalMaxPool", family="pool over the window")
+def lift_global_pool(op: Rewriter, x: Windowed) -> Windowed:
+    """A pool over the whole map."""
+    return _over_window(op, x)
+
+
+@lifts("AveragePool", "MaxPool", family="pool over the window")
+def lift_covering_pool(op: Rewriter, x: Windowed) -> Windowed:
+    """A pool whose kernel is the whole map."""
+    op.refuse_if(not covers_map(op.op, list(x.features[1:])), "slides over positions that the head no longer has")
+    op.refuse_if(any(op.op.outputs[1:]), "gives positions inside the trained map")
+    return _over_window(op, x)
+
+
+def _over_window(op: Rewriter, x: Windowed) -> Windowed:
+    pooled = window_pool(op, x, list(range(2, x.rank)), op.op_type)
+    if pooled is None:
+        raise op.refuse("pools values that are no longer laid out as a feature map")
+    return op.reshape_features(pooled, (x.features[0], *[1] * (x.rank - 2)))
