@@ -14,7 +14,7 @@ from typing import Any
 
 from . import pipeline
 from ._version import __version__
-from .errors import Fc2ConvError, NothingToConvert, UnreadableModel, Unliftable, UsageError, VerificationFailed
+from .errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel, UsageError, VerificationFailed
 from .geometry import Geometry, Grid
 from .pipeline import Result, read_geometry
 from .report import Report
@@ -46,7 +46,7 @@ def convert(
 
     Args:
         source: a path, an ``onnx.ModelProto``, or an ``onnx_graphsurgeon.Graph``.
-        sizes: enlarged input sizes in pixels, height first, to verify at; default: two of the form trained + n * stride.
+        sizes: enlarged input sizes in pixels, height first, to verify at; default: two, trained + n * stride.
         verify: run the checks (needs onnxruntime); without them the report says "NOT verified".
         require_exact: refuse models whose answers can differ from the original's on image crops.
 
@@ -65,8 +65,8 @@ def convert(
 
 
 def inspect(source: Any) -> Report:
-    """What ``convert`` would do, without running or writing anything. Raises what ``convert`` would raise up to there."""
-    return pipeline.convert(source, Settings(verify=False), status="would convert").report
+    """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
+    return pipeline.inspect(source, Settings())
 
 
 def verify(original: Any, converted: Any, *, sizes: Iterable[Iterable[int]] = ()) -> Report:

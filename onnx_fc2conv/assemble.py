@@ -10,8 +10,8 @@ from collections import Counter
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from .heads import Plan
-from .lift import Rewrite
+from .plan import Plan
+from .rewrite import Rewrite
 
 INITIALIZERS_ARE_INPUTS = 3  #: up to this IR version every initializer must be listed as a graph input
 

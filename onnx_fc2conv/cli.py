@@ -95,20 +95,21 @@ def _run(argv: Sequence[str] | None) -> int:
     settings = Settings(**arguments)
 
     from . import model_io, pipeline
-    from .report import print_report
+    from .report import markdown, print_report
 
     if target is None:
-        result = pipeline.convert(source, settings, status="would convert")
+        report = pipeline.inspect(source, settings)
     else:
         model_io.Target.of(target, source)
         with _Progress(settings.quiet) as progress:
             result = pipeline.convert(source, settings, progress)
             result.save(target)
+        report = result.report
     if settings.report:
-        markdown = settings.report.lower().endswith(".md")
-        model_io.write_text(settings.report, result.report.to_markdown() if markdown else result.report.to_json())
+        as_markdown = settings.report.lower().endswith(".md")
+        model_io.write_text(settings.report, markdown(report) if as_markdown else report.to_json())
     if not settings.quiet:
-        print_report(result.report, sys.stdout)
+        print_report(report, sys.stdout)
     return 0
 
 

@@ -25,7 +25,7 @@ MAX_ELEMENTS = 2**29
 
 
 class Constants:
-    """Lazy evaluation of the model's constants, for a main batch size and, where the batch is symbolic, a second one."""
+    """Lazy evaluation of the model's constants, for a main batch size and, if that is symbolic, a second one."""
 
     def __init__(self, model: Model, shapes: Shapes, other_batch: Shapes | None) -> None:
         self._model = model
@@ -90,7 +90,9 @@ class Constants:
         operands = [self._memo[n, probe] if n else None for n in op.inputs]
         if any(n and a is None for n, a in zip(op.inputs, operands, strict=True)):
             return None
-        if probe and all(a is (self._memo.get((n, 0)) if n else None) for n, a in zip(op.inputs, operands, strict=True)):
+        if probe and all(
+            a is (self._memo.get((n, 0)) if n else None) for n, a in zip(op.inputs, operands, strict=True)
+        ):
             return self._value(name, 0)  # nothing in it depends on the batch: share the result
         return _fold(op, name, operands, self._shapes[probe])
 
@@ -107,7 +109,12 @@ def _constant_node(op: Op, name: str) -> Array | None:
     value = op.attr("value")
     if isinstance(value, Array):
         return Array(name, value.shape, value.elem_type, value.load, value.tensor)
-    for key, dtype in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32), ("value_floats", np.float32)):
+    for key, dtype in (
+        ("value_int", np.int64),
+        ("value_ints", np.int64),
+        ("value_float", np.float32),
+        ("value_floats", np.float32),
+    ):
         if op.attr(key) is not None:
             return Array.of(name, np.array(op.attr(key), dtype))
     return None

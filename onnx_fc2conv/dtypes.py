@@ -35,10 +35,16 @@ _TABLE: dict[int, ElementType] = {
     # The CPU provider computes float16 Conv and Gemm in float32 and rounds each result.
     TensorProto.FLOAT16: ElementType("float16", 2.0**-10, 2.0**-23),
     TensorProto.DOUBLE: ElementType(
-        "float64", 2.0**-52, 2.0**-52, "onnxruntime's CPU provider has no float64 Conv, so the converted model would not load"
+        "float64",
+        2.0**-52,
+        2.0**-52,
+        "onnxruntime's CPU provider has no float64 Conv, so the converted model would not load",
     ),
     TensorProto.BFLOAT16: ElementType(
-        "bfloat16", 2.0**-7, 2.0**-23, "onnxruntime's CPU provider has no bfloat16 Conv, so the converted model would not load"
+        "bfloat16",
+        2.0**-7,
+        2.0**-23,
+        "onnxruntime's CPU provider has no bfloat16 Conv, so the converted model would not load",
     ),
 }
 
@@ -47,7 +53,7 @@ def name_of(elem_type: int) -> str:
     """The numpy-style name of an ONNX element type (``TensorProto.DataType``)."""
     if elem_type in _TABLE:
         return _TABLE[elem_type].name
-    return str(TensorProto.DataType.Name(elem_type)).lower()  # type: ignore[arg-type]
+    return str(TensorProto.DataType.Name(elem_type)).lower()
 
 
 def fc_refusal(elem_type: int) -> str | None:
@@ -57,7 +63,7 @@ def fc_refusal(elem_type: int) -> str | None:
     return f"ONNX defines Conv for floating-point types only, and this FC is {name_of(elem_type)}"
 
 
-def numpy_type(elem_type: int) -> np.dtype:  # type: ignore[type-arg]
+def numpy_type(elem_type: int) -> np.dtype:
     """The numpy dtype of an ONNX element type."""
     return np.dtype(tensor_dtype_to_np_dtype(elem_type))
 

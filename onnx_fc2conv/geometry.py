@@ -28,6 +28,7 @@ class SizeLaw:
     steps: tuple[Step, ...] = ()
 
     def __call__(self, n: int) -> int:
+        """The size at input size ``n``."""
         for mul, add, div in self.steps:
             n = (n * mul + add) // div
         return n
@@ -112,7 +113,9 @@ class Axis:
 
     def constant(self, size: int) -> Axis:
         """Behind an operator whose result has this size whatever the input's size is."""
-        return Axis(self.source, self.index, self.trained, self.law.then(0, size, 1), self.stride, self.field, self.padding)
+        return Axis(
+            self.source, self.index, self.trained, self.law.then(0, size, 1), self.stride, self.field, self.padding
+        )
 
 
 def conv_add(kernel: int, stride: int, pads: int) -> int:
@@ -258,7 +261,15 @@ class Geometry:
 
 def _grid_from_dict(row: dict[str, Any]) -> Grid:
     laws = tuple(SizeLaw(tuple((int(m), int(a), int(d)) for m, a, d in law)) for law in row["grid_law"])
-    ints = {k: tuple(int(v) for v in row[k]) for k in ("trained_size", "window", "stride", "receptive_field", "padding")}
+    ints = {
+        k: tuple(int(v) for v in row[k]) for k in ("trained_size", "window", "stride", "receptive_field", "padding")
+    }
     return Grid(
-        row["input"], ints["trained_size"], ints["window"], ints["stride"], laws, ints["receptive_field"], ints["padding"]
+        row["input"],
+        ints["trained_size"],
+        ints["window"],
+        ints["stride"],
+        laws,
+        ints["receptive_field"],
+        ints["padding"],
     )

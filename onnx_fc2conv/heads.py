@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from . import backbone
-from .backbone import SLIDING, Cause, Dims, FeatureMap, Trace
+from .backbone import SLIDING, Trace, image_inputs, input_map, move
 from .constants import Constants
 from .errors import NothingToConvert
 from .flatten import axes_of, covers_map
 from .geometry import Axis
 from .ops import FULLY_CONNECTED, REDUCTIONS, VIEWS, Model, Op
+from .plan import Dims, FeatureMap, Plan
 from .shapes import Shapes
 
 POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool"))
-
-
-@dataclass
-class Plan:
-    """What the rest of the pipeline works on.
-
-    Attributes:
-        model: the original.
-        shapes: static shapes at the trained size.
-        constants: what is known before run time.
-        maps: every feature map by name, the image inputs included.
-        cuts: names of the maps that are flattened, in order of use.
-        head: the head's nodes, in topological order.
-        causes: why the maps differ from what the original computes on an image crop; empty if they do not.
-        image: the image input as a map.
-    """
-
-    model: Model
-    shapes: Shapes
-    constants: Constants
-    maps: dict[str, FeatureMap]
-    cuts: list[str]
-    head: list[Op]
-    causes: list[Cause]
-    image: FeatureMap
-
-    @property
-    def fully_connected(self) -> list[Op]:
-        """The FC nodes of the heads."""
-        return [op for op in self.head if op.op_type in FULLY_CONNECTED]
 
 
 def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
@@ -55,11 +23,11 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
         UnreadableModel: the image input has no fixed size.
     """
     constants = Constants(model, shapes, other_batch)
-    images = backbone.image_inputs(model)
+    images = image_inputs(model)
     _require_fc(model, {v.name for v in images}, constants)
     if len(images) > 1:
         raise _several_images([v.name for v in images], model, constants)
-    image = backbone.input_map(model, images[0])
+    image = input_map(model, images[0])
     gates: set[int] = set()
     while True:
         walk = _Walk(model, image, Trace(constants, shapes), gates)
@@ -88,7 +56,9 @@ def _require_fc(model: Model, images: set[str], constants: Constants) -> None:
 def _several_images(names: list[str], model: Model, constants: Constants) -> Exception:
     reader = next((op for op in model.ops if names[1] in op.reads()), None)
     listed = ", ".join(f"'{n}'" for n in names)
-    return (reader or model.ops[0]).refuse(f"the model has {len(names)} image inputs ({listed}); one is supported so far")
+    return (reader or model.ops[0]).refuse(
+        f"the model has {len(names)} image inputs ({listed}); one is supported so far"
+    )
 
 
 class _Walk:
@@ -114,7 +84,7 @@ class _Walk:
                 continue
             starts = not behind and op.standard and self._starts_head(op)
             if not behind and not starts:
-                self.maps |= {m.name: m for m in backbone.move(op, self.model, self.maps, self.trace)}
+                self.maps |= {m.name: m for m in move(op, self.model, self.maps, self.trace)}
                 continue
             pools = set().union(*(self._pools[name] for name in behind)) if behind else set()
             if behind and pools and (op.op_type in SLIDING or read_maps):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from onnx import ModelProto, TensorShapeProto, ValueInfoProto
 
 from .geometry import METADATA_KEY, Axis, Geometry, SizeLaw
-from .heads import Plan
-from .lift import Rewrite, Windowed
+from .plan import Plan
+from .rewrite import Rewrite, Windowed
 
 NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
@@ -83,7 +83,9 @@ def _set(dim: TensorShapeProto.Dimension, law: SizeLaw, symbol: str) -> None:
         dim.dim_param = law.expression(symbol)
 
 
-def _declare(value: ValueInfoProto, lifted: Windowed, batch: TensorShapeProto.Dimension, symbols: tuple[str, ...]) -> None:
+def _declare(
+    value: ValueInfoProto, lifted: Windowed, batch: TensorShapeProto.Dimension, symbols: tuple[str, ...]
+) -> None:
     tensor = value.type.tensor_type
     tensor.elem_type = lifted.elem_type
     tensor.shape.Clear()

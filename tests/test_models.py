@@ -108,9 +108,7 @@ def test_check_accepts_the_files_on_disk(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("name", [*BY_NAME, make_models.MANIFEST])
-def test_check_notices_one_changed_byte(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_notices_one_changed_byte(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_models.main(["--out", str(tmp_path)])
     data = bytearray((tmp_path / name).read_bytes())
     data[len(data) // 2] ^= 1

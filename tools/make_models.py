@@ -84,9 +84,7 @@ class Network:
         """Append PRelu slopes between 0 and 1/4."""
         return self.constant("slope", (self.rng.integers(1, 128, shape) / 512).astype(np.float32))
 
-    def conv(
-        self, x: str, in_channels: int, out_channels: int, kernel: Sequence[int], **attributes: Any
-    ) -> str:
+    def conv(self, x: str, in_channels: int, out_channels: int, kernel: Sequence[int], **attributes: Any) -> str:
         """Append a Conv with weight and bias."""
         weight = self.weight(out_channels, in_channels, *kernel, fan_in=in_channels * math.prod(kernel))
         return self.add("Conv", x, weight, self.bias(out_channels), kernel_shape=list(kernel), **attributes)
@@ -95,9 +93,7 @@ class Network:
         """Append an unpadded MaxPool."""
         return self.add("MaxPool", x, output=output, kernel_shape=list(kernel), strides=list(strides))
 
-    def gemm(
-        self, x: str, inputs: int, outputs: int, *, trans_b: bool = True, output: str | None = None
-    ) -> str:
+    def gemm(self, x: str, inputs: int, outputs: int, *, trans_b: bool = True, output: str | None = None) -> str:
         """Append a Gemm with weight and bias; the attribute transB is left out where it is the default."""
         weight = self.weight(*((outputs, inputs) if trans_b else (inputs, outputs)), fan_in=inputs)
         attributes = {"transB": 1} if trans_b else {}

@@ -10,15 +10,14 @@ from functools import partial
 from typing import NoReturn
 
 from ..ops import STANDARD_DOMAINS, Array, Model, Op
+from ..plan import Dims, FeatureMap
 from . import pointwise, resizing, sliding
-from .feature_map import MOVES, Cause, Dims, FeatureMap, Operand, Trace
 from .layout import SLIDING, image_inputs, input_map
+from .registry import MOVES, Operand, Trace
 
-__all__ = [
-    *("SLIDING", "Cause", "Dims", "FeatureMap", "Trace", "image_inputs", "input_map", "move"),
-    *("pointwise", "resizing", "sliding"),
-]
+__all__ = ["SLIDING", "Trace", "image_inputs", "input_map", "move"]
 
+FAMILIES = (pointwise, resizing, sliding)  #: importing them fills MOVES
 FUSED_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
 
 
@@ -37,11 +36,15 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
     except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
         raise op.refuse(f"its attributes do not fit its input ({e})") from e
     outputs: list[Dims | None] = moved if isinstance(moved, list) else [moved]
-    made = [FeatureMap(name, dims) for name, dims in zip(op.outputs, outputs, strict=False) if name and dims is not None]
+    made = [
+        FeatureMap(name, dims) for name, dims in zip(op.outputs, outputs, strict=False) if name and dims is not None
+    ]
     for value in made:
         known = trace.shapes.of(value.name)
         computed = value.shape(trace.shapes.batch)
-        op.refuse_if(known is not None and known != computed, f"its result is {known} by ONNX and {computed} by its size law")
+        op.refuse_if(
+            known is not None and known != computed, f"its result is {known} by ONNX and {computed} by its size law"
+        )
         op.refuse_if(min(computed, default=1) < 1, f"its result {computed} is empty")
         if known is None:  # behind an operator that ONNX does not know, inference stops; the size law goes on
             trace.shapes.dims[value.name] = computed
@@ -60,7 +63,11 @@ def _operand(op: Op, i: int, name: str, maps: dict[str, FeatureMap], trace: Trac
     op.refuse_if(name not in trace.constants.static, f"its input '{name}' is neither a constant nor a feature map")
     shape = trace.shapes.of(name)
     op.refuse_if(shape is None and i == 0, f"the shape of its input '{name}' is not known")
-    return None if shape is None else Array(name, shape, trace.shapes.elem_types.get(name, 0), partial(_at_run_time, op, name))
+    return (
+        None
+        if shape is None
+        else Array(name, shape, trace.shapes.elem_types.get(name, 0), partial(_at_run_time, op, name))
+    )
 
 
 def _at_run_time(op: Op, name: str) -> NoReturn:

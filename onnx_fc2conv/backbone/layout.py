@@ -7,10 +7,17 @@ from onnx import TensorProto, ValueInfoProto
 from ..errors import NothingToConvert, UnreadableModel
 from ..geometry import Axis
 from ..ops import BROADCASTING, UNARY, Array, Model, Op
-from .feature_map import Dim, FeatureMap
+from ..plan import Dim, FeatureMap
 
 PIXEL_TYPES = frozenset(
-    (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16, TensorProto.UINT8, TensorProto.INT8)
+    (
+        TensorProto.FLOAT,
+        TensorProto.FLOAT16,
+        TensorProto.DOUBLE,
+        TensorProto.BFLOAT16,
+        TensorProto.UINT8,
+        TensorProto.INT8,
+    )
 )
 SLIDING = frozenset("Conv ConvInteger QLinearConv FusedConv ConvTranspose MaxPool AveragePool LpPool".split())
 CHAIN = UNARY | BROADCASTING | {"Transpose", "Unsqueeze", "Squeeze", "Pad", "QuantizeLinear", "DequantizeLinear"}
@@ -26,10 +33,16 @@ def image_inputs(model: Model) -> list[ValueInfoProto]:
     found = []
     for value in model.inputs:
         tensor = value.type.tensor_type
-        if value.type.WhichOneof("value") == "tensor_type" and len(tensor.shape.dim) >= 3 and tensor.elem_type in PIXEL_TYPES:
+        if (
+            value.type.WhichOneof("value") == "tensor_type"
+            and len(tensor.shape.dim) >= 3
+            and tensor.elem_type in PIXEL_TYPES
+        ):
             found.append(value)
     if not found:
-        raise NothingToConvert("no input has height and width (three or more axes of pixels), so there is no size to free")
+        raise NothingToConvert(
+            "no input has height and width (three or more axes of pixels), so there is no size to free"
+        )
     return found
 
 
@@ -50,8 +63,8 @@ def input_map(model: Model, value: ValueInfoProto) -> FeatureMap:
                 raise UnreadableModel(f"input '{value.name}' has batch size {fixed}")
             continue
         if fixed is None or fixed < 1:
-            what = "its trained size is not known" if fixed is None else f"size {fixed} holds nothing"
-            raise UnreadableModel(f"input '{value.name}' axis {i} is {d.dim_param or fixed or 'unknown'}: {what}; give it a fixed size first")
+            what = f"has size {fixed}" if fixed is not None else f"is '{d.dim_param}'" if d.dim_param else "has no size"
+            raise UnreadableModel(f"input '{value.name}' axis {i} {what}; give it the trained size first")
         pixels *= fixed
         dims.append(Axis(value.name, spatial.index(i), fixed) if i in spatial else fixed)
     if pixels > MAX_PIXELS:

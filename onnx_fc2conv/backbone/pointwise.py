@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from ..geometry import Axis
 from ..ops import BROADCASTING, REDUCTIONS, UNARY, Array, Op
-from .feature_map import Dim, Dims, FeatureMap, Operand, Trace, moves, only_map
+from ..plan import Dim, Dims, FeatureMap
+from .registry import Operand, Trace, moves, only_map
 
 
 @moves(*UNARY, *BROADCASTING, "CastLike", "QuantizeLinear", "DequantizeLinear")
@@ -49,7 +50,9 @@ def _single(dim: Dim) -> bool:
 
 def join(op: Op, a: Axis, b: Axis, trace: Trace) -> Axis:
     """The axis of a node that reads two maps: refused unless they have the same cells."""
-    op.refuse_if((a.source, a.index) != (b.source, b.index), "combines maps of different inputs or swapped spatial axes")
+    op.refuse_if(
+        (a.source, a.index) != (b.source, b.index), "combines maps of different inputs or swapped spatial axes"
+    )
     op.refuse_if(
         a.stride != b.stride or a.size != b.size,
         f"combines maps with effective strides {a.stride} and {b.stride}, sizes {a.size} and {b.size}",
@@ -68,7 +71,8 @@ def _meet_constant(op: Op, dims: list[Dim], constant: Array) -> list[Dim]:
             continue
         op.refuse_if(
             isinstance(dim, Axis),
-            f"its constant '{constant.name}' has one value per position ({list(constant.shape)}), so it fits the trained size only",
+            f"its constant '{constant.name}' has one value per position ({list(constant.shape)}), "
+            "so it fits the trained size only",
         )
         if isinstance(dim, int):
             op.refuse_if(dim not in (1, n), f"its constant '{constant.name}' does not fit the channels")

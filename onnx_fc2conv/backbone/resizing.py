@@ -9,7 +9,8 @@ import numpy as np
 from ..flatten import axes_of
 from ..geometry import Axis
 from ..ops import Op
-from .feature_map import Dim, Dims, Operand, Trace, moves, only_map
+from ..plan import Dim, Dims
+from .registry import Operand, Trace, moves, only_map
 
 FAR = 2**31 - 1  #: exporters write "to the end" as this or more
 
@@ -19,7 +20,11 @@ def move_pad(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Pads (or, where negative, crops) with constants."""
     x = only_map(op, operands)
     pads = op.attr("pads") or trace.ints(op, 1, "pads")
-    axes = [a % len(x.dims) for a in trace.ints(op, 3, "axes")] if len(op.inputs) > 3 and op.inputs[3] else range(len(x.dims))
+    axes = (
+        [a % len(x.dims) for a in trace.ints(op, 3, "axes")]
+        if len(op.inputs) > 3 and op.inputs[3]
+        else range(len(x.dims))
+    )
     count = len(pads) // 2
     dims: list[Dim] = list(x.dims)
     for i, axis in enumerate(axes):
@@ -56,7 +61,10 @@ def move_slice(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         elif (start, step) == (0, 1) and end >= FAR:
             continue
         elif isinstance(dim, Axis):
-            op.refuse_if(step != 1 or start < 0 or 0 <= end < FAR, f"crops to fixed positions [{start}:{end}:{step}] of the trained size")
+            op.refuse_if(
+                step != 1 or start < 0 or 0 <= end < FAR,
+                f"crops to fixed positions [{start}:{end}:{step}] of the trained size",
+            )
             dims[axis] = dim.window_op(1, 1, -start, -start + min(end, 0))
         else:
             raise op.refuse("slices the batch")
@@ -103,7 +111,10 @@ def move_resize(op: Op, operands: list[Operand], trace: Trace) -> Dims:
             dims.append(dim)
         elif isinstance(dim, Axis):
             ratio = Fraction(scale).limit_denominator(64)
-            op.refuse_if(float(ratio) != scale or 1 not in (ratio.numerator, ratio.denominator), f"resizes by {scale}, not a whole factor")
+            op.refuse_if(
+                float(ratio) != scale or 1 not in (ratio.numerator, ratio.denominator),
+                f"resizes by {scale}, not a whole factor",
+            )
             trace.blame(op, "global context", f"resizes by {scale:g}")
             n, d = ratio.numerator, ratio.denominator
             dims.append(dim.scaled(n) if d == 1 else dim.window_op(1, d, 0, 0))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ..geometry import Axis, ceil_add, conv_add, same_add
 from ..ops import Op
-from .feature_map import Dim, Dims, FeatureMap, Operand, Trace, moves, only_map
+from ..plan import Dim, Dims, FeatureMap
+from .registry import Operand, Trace, moves, only_map
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def _read(op: Op, i: int, rank: int, kernel: int, n: int) -> Slide:
 
 def _blame(op: Op, slide: Slide, axis: Axis, trace: Trace) -> None:
     if slide.before or slide.overhang(axis.size):
-        trace.blame(op, "padding", "auto_pad" if slide.mode == "same" else "ceil_mode" if slide.mode == "ceil" else "pads")
+        trace.blame(
+            op, "padding", "auto_pad" if slide.mode == "same" else "ceil_mode" if slide.mode == "ceil" else "pads"
+        )
     elif slide.after and slide.mode == "floor":
         trace.blame(op, "padding", "pads")
     elif slide.mode != "floor" and slide.stride > 1:

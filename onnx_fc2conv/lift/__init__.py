@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backbone import FeatureMap
 from ..errors import Unliftable
 from ..geometry import Grid
-from ..heads import Plan
+from ..plan import FeatureMap, Plan
+from ..rewrite import Rewrite, Unread, Windowed
 from . import broadcast, linear, norm, pool, reduce, refused, select, unary, views
 from .registry import RULES, rule_for
-from .rewriter import Names, Operand, Rewrite, Rewriter, RunTime, Shared, rename
-from .windowed import Unread, Windowed
+from .rewriter import Names, Operand, Rewriter, RunTime, Shared, rename
 
-__all__ = [
-    *("RULES", "Rewrite", "Windowed", "lift"),
-    *("broadcast", "linear", "norm", "pool", "reduce", "refused", "select", "unary", "views"),
-]
+__all__ = ["RULES", "lift"]
 
+FAMILIES = (broadcast, linear, norm, pool, reduce, refused, select, unary, views)  #: importing them fills RULES
 OLDEST_OPSET = 7
 
 
@@ -68,10 +65,8 @@ def _apply(rewriter: Rewriter, plan: Plan, shared: Shared) -> tuple[Windowed, ..
     family = RULES[op.op_type].family
     operands = [_operand(rewriter, name, plan, shared) for name in op.inputs]
     for operand in operands:
-        op.refuse_if(
-            isinstance(operand, RunTime) and family != "view",
-            f"its input '{operand.name if isinstance(operand, RunTime) else ''}' is computed at run time, not a constant",
-        )
+        if isinstance(operand, RunTime) and family != "view":
+            raise op.refuse(f"its input '{operand.name}' is computed at run time, not a constant")
     try:
         results = rule(rewriter, *operands)
     except (TypeError, AttributeError) as e:
@@ -109,7 +104,9 @@ def _window_over(rewriter: Rewriter, cut: FeatureMap, plan: Plan) -> Windowed:
     positions = np.arange(channels * int(np.prod(window)), dtype=np.int64).reshape(channels, *window)
     order = positions.transpose(np.argsort([*wide, *cut.spatial])).reshape(features)
     tensor = _canonical(rewriter, cut, plan, wide)
-    return Windowed(tensor, features, plan.shapes.elem_types[cut.name], Grid.over(axes), Unread(channels, window, order))
+    return Windowed(
+        tensor, features, plan.shapes.elem_types[cut.name], Grid.over(axes), Unread(channels, window, order)
+    )
 
 
 def _canonical(rewriter: Rewriter, cut: FeatureMap, plan: Plan, wide: list[int]) -> str:

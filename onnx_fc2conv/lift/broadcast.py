@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..ops import BROADCASTING, Array
+from ..rewrite import Windowed
 from .registry import lifts
 from .rewriter import Operand, Rewriter
-from .windowed import Windowed
 
 
 @lifts(*BROADCASTING, family="elementwise, broadcasting")
@@ -34,7 +34,9 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
     first = lifted[0]
     for x in lifted[1:]:
         require_same_grid(op, first, x)
-        op.refuse_if(x.rank != first.rank, f"combines values of rank {first.rank} and {x.rank}: the batch would meet features")
+        op.refuse_if(
+            x.rank != first.rank, f"combines values of rank {first.rank} and {x.rank}: the batch would meet features"
+        )
     constants = [c for c in operands if isinstance(c, Array)]
     features = _features(op, lifted, constants)
     if all(_same_window(first, x) for x in lifted) and first.unread and features == first.features:

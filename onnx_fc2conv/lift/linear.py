@@ -12,10 +12,10 @@ import numpy as np
 
 from ..dtypes import fc_refusal, numpy_type
 from ..ops import Array
+from ..rewrite import Windowed
 from .broadcast import broadcast
 from .registry import lifts
 from .rewriter import Operand, Rewriter, conv_attrs
-from .windowed import Windowed
 
 
 @lifts("Gemm", family="linear")
@@ -41,7 +41,9 @@ def lift_gemm(op: Rewriter, x: Operand, weight: Operand, bias: Operand = None) -
 @lifts("MatMul", family="linear")
 def lift_matmul(op: Rewriter, x: Operand, weight: Operand) -> Windowed:
     """Lift ``x @ W`` with a constant matrix on the right."""
-    op.refuse_if(not isinstance(x, Windowed), "has its weight on the left: features would have to be summed over the batch")
+    op.refuse_if(
+        not isinstance(x, Windowed), "has its weight on the left: features would have to be summed over the batch"
+    )
     assert isinstance(x, Windowed)
     return _fc(op, x, _weight(op, x, weight), False, 1.0, None)
 
@@ -50,7 +52,9 @@ def _weight(op: Rewriter, x: Windowed, weight: Operand) -> Array:
     op.refuse_if(isinstance(weight, Windowed), "multiplies two values that both depend on the image")
     if not isinstance(weight, Array):
         raise op.refuse("its weight is not a constant")
-    op.refuse_if(len(weight.shape) != 2, f"its weight '{weight.name}' has shape {list(weight.shape)}; only matrices are lifted")
+    op.refuse_if(
+        len(weight.shape) != 2, f"its weight '{weight.name}' has shape {list(weight.shape)}; only matrices are lifted"
+    )
     op.refuse_if(
         len(x.features) != 1, f"works on features of shape {list(x.features)}; only rows of one axis are lifted"
     )

@@ -8,16 +8,18 @@ and mix windows without any error. There the grid is moved to the front for the 
 from __future__ import annotations
 
 from ..ops import Array
+from ..rewrite import Windowed
 from .registry import lifts
 from .rewriter import Operand, Rewriter
-from .windowed import Windowed
 
 
 @lifts("BatchNormalization", family="per channel")
 def lift_batch_norm(op: Rewriter, x: Windowed, *statistics: Operand) -> Windowed:
     """Inference-mode BatchNormalization: axis 1 of the original is axis 1 of the lifted value."""
     op.refuse_if(op.attr("training_mode", 0) or any(op.op.outputs[1:]), "is in training mode, so it mixes the batch")
-    op.refuse_if(not all(isinstance(s, Array) for s in statistics), "its scale, bias, mean or variance is not a constant")
+    op.refuse_if(
+        not all(isinstance(s, Array) for s in statistics), "its scale, bias, mean or variance is not a constant"
+    )
     op.refuse_if(not x.features, "has no channel axis")
     op.refuse_if(op.attr("spatial", 1) == 0 and len(x.features) > 1, "spatial=0 keeps statistics per position")
     x = op.read(x)

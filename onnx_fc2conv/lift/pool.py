@@ -9,9 +9,9 @@ import numpy as np
 
 from ..dtypes import numpy_type
 from ..flatten import covers_map
+from ..rewrite import Windowed
 from .registry import lifts
 from .rewriter import Rewriter
-from .windowed import Windowed
 
 POOLED_BY = {
     "ReduceMean": "AveragePool",

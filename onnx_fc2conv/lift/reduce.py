@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ..ops import REDUCTIONS, Array
+from ..rewrite import Windowed
 from .pool import POOLED_BY, window_pool
 from .registry import lifts
 from .rewriter import Operand, Rewriter
-from .windowed import Windowed
 
 
 @lifts(*REDUCTIONS, family="reduce over features")
 def lift_reduce(op: Rewriter, x: Windowed, axes_operand: Operand = None) -> Windowed:
     """ReduceX over feature axes. No axes means all axes, the batch among them, so that is refused."""
-    axes = op.ints(1, "axes") if axes_operand is not None else op.attr("axes")
+    axes: list[int] = (op.ints(1, "axes") if axes_operand is not None else op.attr("axes")) or []
     if not axes and op.attr("noop_with_empty_axes", 0):
         return x
     op.refuse_if(not axes, "reduces over all axes, so it mixes the images of a batch")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from ..constants import Constants
 from ..dtypes import fc_refusal, numpy_type
 from ..ops import Array, Op
+from ..rewrite import Rewrite, Windowed
 from ..shapes import Shapes
-from .windowed import Windowed
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,6 @@ class RunTime:
 
 
 Operand = Windowed | Array | RunTime | None
-
-
-@dataclass
-class Rewrite:
-    """The lifted heads.
-
-    Attributes:
-        replaced: for each node of the head (by its position in the file) the nodes that take its place.
-        initializers: new constants; each may take the name of the one it is made from, if that is gone in the end.
-        made_from: the old constant's name for each new initializer.
-        values: every lifted value by its name in the original.
-    """
-
-    replaced: dict[int, list[NodeProto]] = field(default_factory=dict)
-    initializers: list[TensorProto] = field(default_factory=list)
-    made_from: dict[str, str] = field(default_factory=dict)
-    values: dict[str, Windowed] = field(default_factory=dict)
 
 
 class Names:
@@ -158,7 +141,10 @@ class Rewriter:
         """Add a node and return the name of its (first) output; further ones are ``emitted[-1].output``."""
         base = self.op.name or next(o for o in self.op.outputs if o)
         names = [self._shared.names.fresh(f"{base}_{op_type}") for _ in range(outputs)]
-        inputs_ = ["" if i is None else i if isinstance(i, str) else i.name if isinstance(i, Array) else i.tensor for i in inputs]
+        inputs_ = [
+            "" if i is None else i if isinstance(i, str) else i.name if isinstance(i, Array) else i.tensor
+            for i in inputs
+        ]
         for key, value in attrs.items():
             attrs[key] = numpy_helper.from_array(value.values) if isinstance(value, Array) else value
         node = helper.make_node(op_type, inputs_, names, name=self._shared.names.fresh(f"{base}/{op_type}"), **attrs)
@@ -221,7 +207,9 @@ class Rewriter:
         assert x.unread is not None
         window, size = x.unread.window, x.unread.size
         cells = int(np.prod(window))
-        one_hot = np.tile(np.eye(cells, dtype=numpy_type(x.elem_type)), (x.unread.channels, 1)).reshape(size, 1, *window)
+        one_hot = np.tile(np.eye(cells, dtype=numpy_type(x.elem_type)), (x.unread.channels, 1)).reshape(
+            size, 1, *window
+        )
         kernel = self.constant(one_hot, "flatten_kernel", x.elem_type, x.unread.channels, window)
         tensor = self.emit("Conv", x, kernel, group=x.unread.channels, **conv_attrs(window))
         return x.spent(tensor, (size,))
@@ -257,7 +245,7 @@ class Rewriter:
         return self.emit("Transpose", tensor, perm=[0, *range(1 + g, 1 + g + r), *range(1, 1 + g)])
 
 
-def conv_attrs(kernel: tuple[int, ...]) -> dict[str, list[int]]:
+def conv_attrs(kernel: tuple[int, ...]) -> dict[str, Any]:
     """Attributes of a Conv with this kernel at stride 1, all written out: some parsers know no defaults."""
     ones, zeros = [1] * len(kernel), [0] * len(kernel)
     return {"kernel_shape": list(kernel), "strides": ones, "pads": zeros * 2, "dilations": ones}

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..ops import Array
+from ..rewrite import Windowed
 from .broadcast import require_same_grid
 from .registry import lifts
 from .rewriter import Operand, Rewriter
-from .windowed import Windowed
 
 
 @lifts("Concat", family="select features")
@@ -70,7 +70,9 @@ def lift_slice(op: Rewriter, x: Windowed, *_: Operand) -> Windowed:
     s, e, a, t = ([p[i] for p in picks] for i in range(4))
     if op.since < 10:
         return x.spent(op.emit("Slice", x, starts=s, ends=e, axes=a), order.shape)
-    operands = [op.constant(np.array(v, np.int64), name) for v, name in ((s, "starts"), (e, "ends"), (a, "axes"), (t, "steps"))]
+    operands = [
+        op.constant(np.array(v, np.int64), name) for v, name in ((s, "starts"), (e, "ends"), (a, "axes"), (t, "steps"))
+    ]
     return x.spent(op.emit("Slice", x, *operands), order.shape)
 
 
@@ -87,7 +89,8 @@ def _slice_operands(op: Rewriter) -> tuple[Sequence[int], Sequence[int], Sequenc
 def lift_gather(op: Rewriter, x: Operand, indices: Operand) -> Windowed:
     """Features by constant indices; a scalar index drops the axis."""
     op.refuse_if(not isinstance(x, Windowed) or not isinstance(indices, Array), "its indices depend on the image")
-    assert isinstance(x, Windowed) and isinstance(indices, Array)
+    assert isinstance(x, Windowed)
+    assert isinstance(indices, Array)
     axis = op.feature_axis(op.attr("axis", 0), x)
     picked = np.take(np.arange(x.features[axis - 1]), indices.values)
     features = (*x.features[: axis - 1], *picked.shape, *x.features[axis:])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..ops import UNARY, Array
+from ..rewrite import Windowed
 from .registry import lifts
 from .rewriter import Operand, Rewriter
-from .windowed import Windowed
 
 
 @lifts(*UNARY, family="elementwise")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..flatten import apply_view, per_image
+from ..rewrite import Windowed
 from .registry import lifts
 from .rewriter import Operand, Rewriter
-from .windowed import Windowed
 
 
 @lifts("Flatten", "Reshape", "Squeeze", "Unsqueeze", family="view")

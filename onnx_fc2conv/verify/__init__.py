@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .checks import Check, Deviation, Outcome, Verifier
-from .runtime import RuntimeRefusal, Session
+from .structure import require_loads
 
-__all__ = ["Check", "Deviation", "Outcome", "RuntimeRefusal", "Session", "Verifier"]
+__all__ = ["Check", "Deviation", "Outcome", "Verifier", "require_loads"]

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
-from ..heads import Plan
 from ..ops import Model
+from ..plan import Plan
 from .runtime import Feeds, Session
 
 Cell = tuple[int, ...]

@@ -1,65 +1,14 @@
-"""A value of the backbone, and the registry of how each operator moves along its axes."""
+"""The registry of how each operator of the backbone moves along the axes of its map."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 from ..constants import Constants
-from ..geometry import Axis
 from ..ops import Array, Op
+from ..plan import Cause, Dims, FeatureMap, Kind
 from ..shapes import Shapes
-
-Dim = Literal["batch"] | int | Axis  #: the batch, a fixed number of features, or a spatial axis
-Dims = tuple[Dim, ...]
-Kind = Literal["padding", "global context", "phase"]
-
-
-@dataclass(frozen=True)
-class FeatureMap:
-    """A value that still has its spatial axes.
-
-    Attributes:
-        name: value name in the model.
-        dims: one entry per axis of the tensor.
-    """
-
-    name: str
-    dims: Dims
-
-    @property
-    def spatial(self) -> list[int]:
-        """Positions of the spatial axes, in the order of the input's."""
-        found = [(d.index, i) for i, d in enumerate(self.dims) if isinstance(d, Axis)]
-        return [i for _, i in sorted(found)]
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """The spatial axes, in the order of the input's."""
-        return tuple(d for i in self.spatial if isinstance(d := self.dims[i], Axis))
-
-    def shape(self, batch: int) -> tuple[int, ...]:
-        """Static shape at the trained size."""
-        return tuple(size(d, batch) for d in self.dims)
-
-
-def size(dim: Dim, batch: int) -> int:
-    """Number of elements along a dim at the trained size."""
-    return batch if dim == "batch" else dim.size if isinstance(dim, Axis) else dim
-
-
-@dataclass(frozen=True)
-class Cause:
-    """A node because of which the map is not what the original computes on an image crop.
-
-    ``padding``: it pads the borders. ``global context``: it looks beyond its window. ``phase``: harmless at
-    sizes of the form trained + n * stride, not in between.
-    """
-
-    node: str
-    kind: Kind
-    detail: str
 
 
 @dataclass

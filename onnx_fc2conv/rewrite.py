@@ -1,4 +1,4 @@
-"""The one data type of the lift: a value of the head for all window positions at once.
+"""What a lift gives: values of the head for all window positions at once, and the nodes that compute them.
 
 A head value ``[N, d1, .., dr]`` of the original becomes ``[N, d1, .., dr, *grid]``: the grid axes trail, so axis
 numbers >= 0 keep their meaning. Right behind the flattening a value is still *unread*: the feature map itself plus a
@@ -8,11 +8,12 @@ windowing and act on the map; the first FC spends the window.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from onnx import NodeProto, TensorProto
 
-from ..geometry import Grid
+from .geometry import Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,3 +82,20 @@ class Windowed:
         """Still unread, the features listed in another order or in part."""
         assert self.unread is not None
         return replace(self, features=order.shape, unread=replace(self.unread, order=order))
+
+
+@dataclass
+class Rewrite:
+    """The lifted heads.
+
+    Attributes:
+        replaced: for each node of the head (by its position in the file) the nodes that take its place.
+        initializers: new constants; each may take the name of the one it is made from, if that is gone in the end.
+        made_from: the old constant's name for each new initializer.
+        values: every lifted value by its name in the original.
+    """
+
+    replaced: dict[int, list[NodeProto]] = field(default_factory=dict)
+    initializers: list[TensorProto] = field(default_factory=list)
+    made_from: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Windowed] = field(default_factory=dict)

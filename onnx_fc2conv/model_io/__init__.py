@@ -1,0 +1,11 @@
+"""Models on disk. The only room that knows where a tensor's bytes are, and the only one that writes.
+
+Reading trusts nothing: every name must be defined once, every tensor as long as its dims say, every external data
+file inside the model's folder. Writing is all or nothing: everything goes to a private folder beside the target, is
+flushed to the disk there, and is renamed last.
+"""
+
+from .reading import load, parse
+from .writing import Target, staged, write_text
+
+__all__ = ["Target", "load", "parse", "staged", "write_text"]

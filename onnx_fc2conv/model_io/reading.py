@@ -1,0 +1,130 @@
+"""From a file, a ModelProto or a graphsurgeon Graph to a checked, read-only view."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_graphsurgeon as gs
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto
+from onnx.external_data_helper import ExternalDataInfo
+
+from ..errors import UnreadableModel
+from ..ops import Model, view
+from .tensors import bytes_for, external_path, tensors
+
+
+def load(source: Any) -> tuple[Model, str]:
+    """Read a model and check that it is whole.
+
+    Args:
+        source: a path, a ModelProto, or a graphsurgeon Graph; never changed.
+
+    Returns:
+        The view of the model, and a name for it in messages.
+
+    Raises:
+        UnreadableModel: missing, damaged, or not a model that a runtime could run.
+    """
+    if isinstance(source, ModelProto):
+        return _checked(source, "", "the model"), "the model"
+    if isinstance(source, gs.Graph):
+        return _checked(gs.export_onnx(source.copy()), "", "the graph"), "the graph"
+    path = Path(os.fspath(source))
+    return _checked(parse(path), str(path.parent), str(path)), str(path)
+
+
+def parse(source: Any) -> ModelProto:
+    """The ModelProto of a file; external data is not read.
+
+    Raises:
+        UnreadableModel: missing, a folder, empty, truncated, or not a model.
+    """
+    path = Path(os.fspath(source))
+    try:
+        if path.is_dir():
+            raise UnreadableModel(f"'{path}' is a folder, not a model file")
+        if not path.exists():
+            raise UnreadableModel(f"'{path}' does not exist")
+        if not path.is_file():
+            raise UnreadableModel(f"'{path}' is not a regular file")
+        data = path.read_bytes()
+    except OSError as e:
+        raise UnreadableModel(f"'{path}' cannot be read: {e.strerror or e}") from e
+    if not data:
+        raise UnreadableModel(f"'{path}' is empty")
+    try:
+        proto: ModelProto = ModelProto.FromString(data)
+        return proto
+    except DecodeError as e:
+        raise UnreadableModel(f"'{path}' is not an ONNX model, or is truncated ({e})") from e
+
+
+def _checked(proto: ModelProto, folder: str, name: str) -> Model:
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise UnreadableModel(f"'{name}' is not an ONNX model: it has no graph or no opset")
+    if not proto.graph.output:
+        raise UnreadableModel(f"'{name}' has no graph outputs")
+    try:
+        for tensor in tensors(proto):
+            _check_tensor(tensor, folder)
+        model = view(proto, folder)
+        _check_names(model)
+    except UnreadableModel:
+        raise
+    except Exception as e:  # graphsurgeon raises what it finds in a damaged file
+        raise UnreadableModel(f"'{name}' is not a valid model: {e}") from e
+    return model
+
+
+def _check_tensor(tensor: TensorProto, folder: str) -> None:
+    what = f"tensor '{tensor.name}'"
+    if any(d < 0 for d in tensor.dims):
+        raise UnreadableModel(f"{what} has negative dims {list(tensor.dims)}")
+    count = 1
+    for d in tensor.dims:
+        count *= d
+    expected = bytes_for(tensor.data_type, count)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        _check_external(tensor, folder, what, expected)
+    elif tensor.HasField("raw_data"):
+        if expected is not None and len(tensor.raw_data) != expected:
+            raise UnreadableModel(
+                f"{what} has {len(tensor.raw_data)} bytes, its dims {list(tensor.dims)} need {expected}"
+            )
+    elif count and tensor.data_type != TensorProto.STRING:
+        onnx.numpy_helper.to_array(tensor)  # typed fields are small: reading them is the check
+
+
+def _check_external(tensor: TensorProto, folder: str, what: str, expected: int | None) -> None:
+    info = ExternalDataInfo(tensor)
+    path = external_path(tensor, folder)
+    size = path.stat().st_size
+    offset = info.offset or 0
+    length = info.length if info.length is not None else expected or size - offset
+    if offset < 0 or length < 0 or offset + length > size:
+        raise UnreadableModel(f"{what}: its data file '{info.location}' has {size} bytes, it needs {offset + length}")
+    if expected is not None and length != expected:
+        raise UnreadableModel(
+            f"{what} has {length} bytes of external data, its dims {list(tensor.dims)} need {expected}"
+        )
+
+
+def _check_names(model: Model) -> None:
+    defined: set[str] = {i.name for i in model.inputs} | set(model.constants)
+    defined |= {t.values.name for t in model.proto.graph.sparse_initializer}
+    for op in model.ops:
+        for name in op.outputs:
+            if name and name in defined:
+                raise UnreadableModel(f"value '{name}' is defined twice", str(op))
+            defined.add(name)
+    for op in model.ops:
+        for name in op.inputs:
+            if name and name not in defined:
+                raise UnreadableModel(f"its input '{name}' is not defined anywhere in the model", str(op))
+    for name in model.outputs:
+        if name not in defined:
+            raise UnreadableModel(f"graph output '{name}' is not defined anywhere in the model")

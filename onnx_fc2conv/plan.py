@@ -1,0 +1,94 @@
+"""What was understood of the original: its feature maps, where they are flattened, and the nodes behind that.
+
+Data only. The rooms that find it, lift it, declare its shapes and check it all read this one page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .constants import Constants
+from .geometry import Axis
+from .ops import FULLY_CONNECTED, Model, Op
+from .shapes import Shapes
+
+Dim = Literal["batch"] | int | Axis  #: the batch, a fixed number of features, or a spatial axis
+Dims = tuple[Dim, ...]
+Kind = Literal["padding", "global context", "phase"]
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """A value that still has its spatial axes.
+
+    Attributes:
+        name: value name in the model.
+        dims: one entry per axis of the tensor.
+    """
+
+    name: str
+    dims: Dims
+
+    @property
+    def spatial(self) -> list[int]:
+        """Positions of the spatial axes, in the order of the input's."""
+        found = [(d.index, i) for i, d in enumerate(self.dims) if isinstance(d, Axis)]
+        return [i for _, i in sorted(found)]
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The spatial axes, in the order of the input's."""
+        return tuple(d for i in self.spatial if isinstance(d := self.dims[i], Axis))
+
+    def shape(self, batch: int) -> tuple[int, ...]:
+        """Static shape at the trained size."""
+        return tuple(size(d, batch) for d in self.dims)
+
+
+def size(dim: Dim, batch: int) -> int:
+    """Number of elements along a dim at the trained size."""
+    return batch if dim == "batch" else dim.size if isinstance(dim, Axis) else dim
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A node because of which the map is not what the original computes on an image crop.
+
+    ``padding``: it pads the borders. ``global context``: it looks beyond its window. ``phase``: harmless at
+    sizes of the form trained + n * stride, not in between.
+    """
+
+    node: str
+    kind: Kind
+    detail: str
+
+
+@dataclass
+class Plan:
+    """What the rest of the pipeline works on.
+
+    Attributes:
+        model: the original.
+        shapes: static shapes at the trained size.
+        constants: what is known before run time.
+        maps: every feature map by name, the image inputs included.
+        cuts: names of the maps that are flattened, in order of use.
+        head: the head's nodes, in topological order.
+        causes: why the maps differ from what the original computes on an image crop; empty if they do not.
+        image: the image input as a map.
+    """
+
+    model: Model
+    shapes: Shapes
+    constants: Constants
+    maps: dict[str, FeatureMap]
+    cuts: list[str]
+    head: list[Op]
+    causes: list[Cause]
+    image: FeatureMap
+
+    @property
+    def fully_connected(self) -> list[Op]:
+        """The FC nodes of the heads."""
+        return [op for op in self.head if op.op_type in FULLY_CONNECTED]

@@ -1,0 +1,125 @@
+"""What was found, done and checked: one Report, rendered for a terminal, as Markdown, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ..conversion import Verdict
+
+SCHEMA = 1  #: raised when a field changes its meaning or goes
+
+Status = Literal["would convert", "converted"]
+
+_MEANING = {
+    "exact": "every answer is the original model's on the image crop of its window",
+    "padded": "every answer is the original head's on its window of the feature map; near borders the map itself "
+    "differs from that of an image crop, because nodes of the backbone pad",
+    "global context": "every answer is the original head's on its window of the feature map; the map itself differs "
+    "from that of an image crop, because nodes of the backbone look beyond the crop",
+}
+
+
+@dataclass
+class NodeRow:
+    """One node of a head and what took its place; ``to`` is empty where nothing is needed any more."""
+
+    node: str
+    op: str
+    to: list[str]
+    kernel: list[int] | None = None
+
+
+@dataclass
+class HeadRow:
+    """One head: the feature map that it reads and the nodes behind it."""
+
+    feature_map: str
+    feature_map_shape: list[int]
+    nodes: list[NodeRow]
+
+
+@dataclass
+class OutputRow:
+    """One lifted output."""
+
+    name: str
+    shape: list[str]
+    window: list[int]
+    stride: list[int]
+    receptive_field: list[int]
+    grids: dict[str, list[int]]
+
+
+@dataclass
+class CheckRow:
+    """One check; ``passed`` is null for a measurement that asserts nothing."""
+
+    name: str
+    size: list[int] | None
+    passed: bool | None
+    cells: int | None
+    cells_total: int | None
+    error: float | None
+    tolerance: float | None
+    note: str
+
+
+@dataclass
+class CauseRow:
+    """A node because of which the model is not exact, or restricted to aligned sizes."""
+
+    node: str
+    kind: str
+    detail: str
+
+
+@dataclass
+class Report:
+    """Everything that the tool says about one conversion. The field names are the JSON keys."""
+
+    tool: str
+    input: str
+    output: str | None
+    status: Status
+    verified: bool
+    image_input: str
+    trained_size: list[int]
+    sizes: list[list[int]]
+    valid_sizes: str
+    verdict: Verdict
+    causes: list[CauseRow]
+    deviation: dict[str, dict[str, float | int | None]]
+    heads: list[HeadRow]
+    outputs: list[OutputRow]
+    checks: list[CheckRow]
+    geometry: dict[str, Any]
+    schema: int = field(default=SCHEMA)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The JSON text that ``--report FILE.json`` writes."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    def headline(self) -> str:
+        """What happened, in one line."""
+        if self.status == "would convert":
+            return f"{self.input}: can be converted (nothing was written or checked)"
+        checked = "converted and verified" if self.verified else "converted, NOT verified"
+        return f"{self.input} -> {self.output or 'memory'}: {checked}"
+
+    def verdict_words(self) -> str:
+        """What the verdict means here, with the nodes responsible and what was measured."""
+        words = _MEANING[self.verdict]
+        blamed = [c for c in self.causes if c.kind != "phase"]
+        if blamed:
+            shown = ", ".join(f"{c.node} ({c.detail})" for c in blamed[:4])
+            words += f": {shown}{f' and {len(blamed) - 4} more' if len(blamed) > 4 else ''}"
+        for name, d in self.deviation.items():
+            agreement = "" if d["agreement"] is None else f", same class in {d['agreement']:.1%} of cells"
+            words += f". Measured on crops: output '{name}' deviates by up to {d['error']:.2g} of its scale{agreement}"
+        return words + "."

@@ -1,0 +1,93 @@
+"""A Report on one terminal screen, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from .data import CheckRow, NodeRow, OutputRow, Report
+
+
+def print_report(report: Report, stream: TextIO) -> None:
+    """The report on one terminal screen (rich: tables that fit, colours where the stream is a terminal)."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
+    console.print(f"[bold]{escape(report.headline())}[/bold]")
+    trained = f"trained size {_x(report.trained_size)}"
+    console.print(f"input '{escape(report.image_input)}', {trained}, valid sizes: {report.valid_sizes}")
+
+    def table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+        t = Table(*columns, title=escape(title), title_justify="left", title_style="bold")
+        for row in rows:
+            t.add_row(*map(escape, row))
+        console.print(t)
+
+    for head in report.heads:
+        rows = _node_cells(head.nodes)
+        shown = rows if len(rows) <= 14 else [*rows[:7], ("...", f"{len(rows) - 12} more", "...", ""), *rows[-5:]]
+        table(f"head behind '{head.feature_map}' {head.feature_map_shape}", ("node", "from", "to", "kernel"), shown)
+    outputs = _output_cells(report.outputs)
+    shown = outputs if len(outputs) <= 8 else [*outputs[:7], (f"... {len(outputs) - 7} more", "", "", "", "")]
+    table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
+    style = "green" if report.verdict == "exact" else "yellow"
+    console.print(f"[bold {style}]{report.verdict}[/]: {escape(report.verdict_words())}")
+    if report.checks:
+        table("checks", ("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
+
+
+def markdown(report: Report) -> str:
+    """The Markdown text that ``--report FILE.md`` writes."""
+    lines = [f"# {report.headline()}", "", f"Verdict: **{report.verdict}**. {report.verdict_words()}", ""]
+    for head in report.heads:
+        lines += [f"## Head behind `{head.feature_map}` {head.feature_map_shape}", ""]
+        lines += _markdown(("node", "from", "to", "kernel"), _node_cells(head.nodes))
+    lines += ["## Outputs", ""]
+    lines += _markdown(("output", "shape", "window", "stride", "grid"), _output_cells(report.outputs))
+    lines += ["## Checks", ""]
+    lines += _markdown(("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
+    return "\n".join(lines)
+
+
+def _x(numbers: Iterable[int]) -> str:
+    return "x".join(map(str, numbers))
+
+
+def _node_cells(nodes: list[NodeRow]) -> Sequence[tuple[str, ...]]:
+    return [(n.node, n.op, " + ".join(n.to) or "-", _x(n.kernel) if n.kernel else "") for n in nodes]
+
+
+def _output_cells(outputs: list[OutputRow]) -> Sequence[tuple[str, ...]]:
+    rows = []
+    for o in outputs:
+        grids = ", ".join(f"{size}: {_x(g)} = {_product(g)}" for size, g in o.grids.items())
+        rows.append((o.name, f"[{', '.join(o.shape)}]", _x(o.window), _x(o.stride), grids))
+    return rows
+
+
+def _product(numbers: list[int]) -> int:
+    result = 1
+    for n in numbers:
+        result *= n
+    return result
+
+
+def _check_cells(checks: list[CheckRow]) -> Sequence[tuple[str, ...]]:
+    rows = []
+    for c in checks:
+        result = "measured" if c.passed is None else "passed" if c.passed else "FAILED"
+        cells = "" if c.cells is None else f"{c.cells} of {c.cells_total}"
+        error = "" if c.error is None else "equal" if c.error == 0 else f"{c.error:.2g}"
+        tolerance = "" if c.tolerance is None else f"{c.tolerance:.2g}"
+        rows.append(
+            (c.name, _x(c.size) if c.size else "", cells, error, tolerance, f"{result}; {c.note}" if c.note else result)
+        )
+    return rows
+
+
+def _markdown(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return [*lines, ""]

@@ -1,0 +1,50 @@
+"""Seeded random images for the checks, at a scale at which the model's answers depend on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import dtypes
+from ..plan import Plan
+from ..settings import Size
+from .runtime import Feeds
+
+SEED = 20160101
+SCALES = (1.0, 16.0, 255.0)  #: models trained on bytes sleep on unit inputs
+
+
+class Images:
+    """Random inputs for the image input of a model."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._image = plan.image
+        self._dtype = dtypes.numpy_type(plan.shapes.elem_types[plan.image.name])
+        value = next(i for i in plan.model.inputs if i.name == plan.image.name)
+        declared = value.type.tensor_type.shape.dim[0].dim_value
+        self._rng = np.random.default_rng(SEED)
+        self.batches = (declared,) if declared > 0 else (1, 2)
+        self.scale = SCALES[0]
+
+    def draw(self, size: Size | None = None, batch: int | None = None) -> Feeds:
+        """One input, of the trained size unless another is given; at the smallest batch unless told otherwise."""
+        shape = list(self._image.shape(batch or self.batches[0]))
+        for position, n in zip(self._image.spatial, size or (), strict=size is not None):
+            shape[position] = n
+        if self._dtype.kind in "iu":
+            info = np.iinfo(self._dtype)
+            drawn = self._rng.integers(info.min, info.max, shape, endpoint=True)
+            return {self._image.name: drawn.astype(self._dtype)}
+        uniform = self._rng.uniform(-0.5, 1.5, shape) * self.scale
+        return {self._image.name: uniform.astype(self._dtype)}
+
+    def choose_scale(self, answers: Callable[[Feeds], list[np.ndarray]]) -> bool:
+        """Take the first scale at which all answers differ between two images; false if there is none."""
+        for scale in SCALES:
+            self.scale = scale
+            first, second = answers(self.draw()), answers(self.draw())
+            if all(not np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
+                return True
+        self.scale = SCALES[0]
+        return False

@@ -1,0 +1,180 @@
+"""Small networks for the tests, written as ONNX text, and the oracle that judges their conversion.
+
+The oracle shares no code with the package. It cuts the original at its feature map with nothing but onnx, runs the
+original's own backbone on an enlarged image, and then, in a plain loop, the original's own head on every window.
+Weights and images are small integers, so that linear and ReLU heads are exact in float32 and compared bit for bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
+
+import onnx_fc2conv as fc2conv
+
+ort.set_default_logger_severity(4)
+
+IR_VERSION = 8
+MAP = "map"  #: every network's feature map has this name
+
+
+def integers(shape: Sequence[int], seed: int = 0, low: int = -2, high: int = 3, dtype: Any = np.float32) -> np.ndarray:
+    """Small integers, so that sums of products are exact."""
+    return np.random.default_rng(seed).integers(low, high, tuple(shape)).astype(dtype)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head as ONNX text behind the feature map ``map`` of shape [N, channels, *window].
+
+    Attributes:
+        text: nodes, one a line, as in ``onnx.parser``; the last line's outputs are graph outputs unless named.
+        weights: initializers; a shape stands for seeded small integers.
+        window: the feature map's spatial size at the trained input size.
+    """
+
+    text: str
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    window: tuple[int, ...] = (3, 2)
+    channels: int = 2
+    opset: int = 17
+    outputs: tuple[str, ...] = ("y",)
+    batch: str | int = "N"
+    dtype: Any = np.float32
+
+    @property
+    def features(self) -> int:
+        return self.channels * int(np.prod(self.window))
+
+
+def network(head: Head, stride: int = 2) -> ModelProto:
+    """The head behind one unpadded Conv whose kernel equals its stride: input ``x`` [N, 1, *(stride * window)]."""
+    rank = len(head.window)
+    elem = helper.np_dtype_to_tensor_dtype(np.dtype(head.dtype))
+    kernel = integers((head.channels, 1, *[stride] * rank), seed=7, low=-1, high=2, dtype=head.dtype)
+    size = [stride * w for w in head.window]
+    lines = [f"map = Conv <strides = [{', '.join([str(stride)] * rank)}]> (x, backbone)"]
+    lines += [line.strip() for line in head.text.strip().splitlines() if line.strip()]
+    nodes = parser.parse_graph("g (float x) => (float y) {\n" + "\n".join(lines) + "\n}").node
+    arrays = {"backbone": kernel}
+    for i, (name, value) in enumerate(head.weights.items()):
+        shape = isinstance(value, tuple)
+        arrays[name] = integers(value, seed=11 + i, dtype=head.dtype) if shape else np.asarray(value)
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("x", elem, [head.batch, 1, *size])],
+        [onnx.ValueInfoProto(name=name) for name in head.outputs],
+        [numpy_helper.from_array(value, name) for name, value in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", head.opset)], ir_version=IR_VERSION)
+    return _with_output_types(model)
+
+
+def _with_output_types(model: ModelProto) -> ModelProto:
+    inferred = onnx.shape_inference.infer_shapes(model)
+    known = {v.name: v for v in (*inferred.graph.output, *inferred.graph.value_info)}
+    outputs = [known.get(o.name, o) for o in model.graph.output]
+    for o in outputs:
+        if not o.type.tensor_type.elem_type:
+            o.type.tensor_type.elem_type = TensorProto.FLOAT
+        o.type.tensor_type.shape.SetInParent()
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    return model
+
+
+def cut(model: ModelProto, inputs: Sequence[str], outputs: Sequence[str], elem: int = TensorProto.FLOAT) -> ModelProto:
+    """The part of a model between some values and some others, with free dims."""
+    producer = {o: n for n in model.graph.node for o in n.output if o}
+    needed, keep, seen = list(outputs), [], set()
+    while needed:
+        name = needed.pop()
+        if name in seen or name in inputs:
+            continue
+        seen.add(name)
+        node = producer.get(name)
+        if node is not None and not any(node is k for k in keep):
+            keep.append(node)
+            needed += [i for i in node.input if i]
+    nodes = [n for n in model.graph.node if any(n is k for k in keep)]
+    graph = helper.make_graph(
+        nodes,
+        "part",
+        [helper.make_tensor_value_info(n, elem, None) for n in inputs],
+        [onnx.ValueInfoProto(name=o) for o in outputs],
+        [t for t in model.graph.initializer],
+    )
+    return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=IR_VERSION)
+
+
+def session(model: ModelProto) -> ort.InferenceSession:
+    """A session that runs the nodes as they are written."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def answers(
+    model: ModelProto, image: np.ndarray, window: Sequence[int], outputs: Sequence[str] | None = None, map_name: str = MAP
+) -> dict[str, np.ndarray]:
+    """The original head's outputs on every window of the enlarged map; the grid axes are appended last."""
+    outputs = list(outputs or [o.name for o in model.graph.output])
+    elem = model.graph.input[0].type.tensor_type.elem_type
+    feature_map = session(cut(model, [model.graph.input[0].name], [map_name], elem)).run(
+        None, {model.graph.input[0].name: image}
+    )[0]
+    head = session(cut(model, [map_name], outputs, elem))
+    grid = [n - w + 1 for n, w in zip(feature_map.shape[2:], window, strict=True)]
+    collected: dict[str, dict[tuple[int, ...], np.ndarray]] = {o: {} for o in outputs}
+    for cell in itertools.product(*map(range, grid)):
+        index = (slice(None), slice(None), *(slice(i, i + w) for i, w in zip(cell, window, strict=True)))
+        for name, value in zip(outputs, head.run(outputs, {map_name: np.ascontiguousarray(feature_map[index])}), strict=True):
+            collected[name][cell] = value
+    result = {}
+    for name, values in collected.items():
+        first = next(iter(values.values()))
+        full = np.empty((*first.shape, *grid), first.dtype)
+        for cell, value in values.items():
+            full[(Ellipsis, *cell)] = value
+        result[name] = full
+    return result
+
+
+def assert_lifted(head: Head, *, tolerance: float = 0.0, grow: Sequence[int] = (2, 3, 1), batch: int = 2) -> fc2conv.Result:
+    """Convert the head's network and compare every cell with the loop over windows.
+
+    Args:
+        tolerance: relative to the reference's scale; 0 compares bit for bit. Take it from ``dtypes.tolerance``.
+        grow: windows added per spatial axis.
+        batch: images in the batch (a fixed batch of the head goes first).
+    """
+    model = network(head)
+    result = fc2conv.convert(model, verify=False)
+    onnx.checker.check_model(result.model, full_check=True)
+    size = [2 * (w + g) for w, g in zip(head.window, grow, strict=False)]
+    image = integers((head.batch if isinstance(head.batch, int) else batch, 1, *size), seed=3, dtype=head.dtype)
+    expected = answers(model, image, head.window)
+    found = dict(zip(expected, session(result.model).run(list(expected), {"x": image}), strict=True))
+    for name, reference in expected.items():
+        assert found[name].dtype == reference.dtype, name
+        assert found[name].shape == reference.shape, name
+        assert_close(found[name], reference, tolerance)
+    return result
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    """Equal bits (NaN equals NaN) at tolerance 0, else within it relative to the largest reference value."""
+    if tolerance == 0 or expected.dtype.kind != "f":
+        np.testing.assert_array_equal(found, expected)
+        return
+    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
+    np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), rtol=0, atol=tolerance * scale)
