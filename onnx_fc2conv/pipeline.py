@@ -53,7 +53,7 @@ class Result:
         target = model_io.Target.of(path, self._source)
         with model_io.staged(target, self.model, self._folder) as staged:
             if self.report.verified:
-                from .verify import require_loads
+                from .verification import require_loads
 
                 require_loads(str(staged))
         self.report.output = str(path)
@@ -79,7 +79,7 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
     sizes = conversion.sizes(settings.sizes)
     outcome = None
     if settings.verify:
-        from .verify import Verifier
+        from .verification import Verifier
 
         outcome = Verifier(conversion, conversion.proto, model.folder, progress).run(sizes)
     return Result(conversion.proto, build(conversion, sizes, outcome), conversion.geometry, model.folder, source)
@@ -99,7 +99,7 @@ def verify(original: Any, converted: Any, settings: Settings, progress: Progress
         VerificationFailed: a check found a difference.
         Fc2ConvError: the original could not have been converted, or a file cannot be read.
     """
-    from .verify import Verifier
+    from .verification import Verifier
 
     conversion = prepare(*model_io.load(original))
     given, _ = model_io.load(converted)

@@ -28,7 +28,7 @@ class _Deviation(Protocol):
 
 
 class Checked(Protocol):
-    """What the checks found; ``verify.Outcome`` is one."""
+    """What the checks found; ``verification.Outcome`` is one."""
 
     @property
     def checks(self) -> Sequence[_Check]:

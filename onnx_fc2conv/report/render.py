@@ -8,13 +8,22 @@ from typing import TextIO
 from .data import CheckRow, NodeRow, OutputRow, Report
 
 
-def print_report(report: Report, stream: TextIO) -> None:
-    """The report on one terminal screen (rich: tables that fit, colours where the stream is a terminal)."""
+PIPED_WIDTH = 120
+
+
+def print_report(report: Report, stream: TextIO, width: int | None = None) -> None:
+    """The report on one terminal screen: tables that fit, colours where the stream is a terminal.
+
+    Args:
+        report: what to print.
+        stream: where to.
+        width: columns; default: the terminal's, or 120 where there is none.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
+    console = Console(file=stream, highlight=False, width=width or (None if stream.isatty() else PIPED_WIDTH))
     console.print(f"[bold]{escape(report.headline())}[/bold]")
     trained = f"trained size {_x(report.trained_size)}"
     console.print(f"input '{escape(report.image_input)}', {trained}, valid sizes: {report.valid_sizes}")

@@ -143,10 +143,11 @@ class Verifier:
         """Compare outputs and note the check; ``whole`` if rounding may differ in the backbone too."""
         check.error = check.tolerance = 0.0
         for name, reference in expected.items():
-            if found[name].shape != reference.shape:
-                raise VerificationFailed(
-                    f"{check.name}: output '{name}' has shape {list(found[name].shape)}, expected {list(reference.shape)}"
-                )
+            shape = list(found[name].shape)
+            if shape != list(reference.shape):
+                expected_shape = list(reference.shape)
+                reason = f"{check.name}: output '{name}' has shape {shape}, expected {expected_shape}"
+                raise VerificationFailed(reason)
             tolerance = self._tolerance(name, reference, whole)
             e = error(found[name], reference)
             if not e <= tolerance:

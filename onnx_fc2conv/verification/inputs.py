@@ -12,6 +12,7 @@ from ..settings import Size
 from .runtime import Feeds
 
 SEED = 20160101
+LEVELS = 64  #: values are multiples of scale / 64, so that models with small-integer weights are exact
 SCALES = (1.0, 16.0, 255.0)  #: models trained on bytes sleep on unit inputs
 
 
@@ -36,8 +37,8 @@ class Images:
             info = np.iinfo(self._dtype)
             drawn = self._rng.integers(info.min, info.max, shape, endpoint=True)
             return {self._image.name: drawn.astype(self._dtype)}
-        uniform = self._rng.uniform(-0.5, 1.5, shape) * self.scale
-        return {self._image.name: uniform.astype(self._dtype)}
+        levels = self._rng.integers(-LEVELS // 2, LEVELS * 3 // 2, shape, endpoint=True)
+        return {self._image.name: (levels * (self.scale / LEVELS)).astype(self._dtype)}
 
     def choose_scale(self, answers: Callable[[Feeds], list[np.ndarray]]) -> bool:
         """Take the first scale at which all answers differ between two images; false if there is none."""
