@@ -31,16 +31,20 @@ class Constants:
         self._model = model
         self._shapes = [shapes] if other_batch is None else [shapes, other_batch]
         self._memo: dict[tuple[str, int], Array | None] = {}
-        self.static = self._static_names()
+        self.static = set(model.constants)
+        self.measured: set[str] = set()
+        self._classify()
 
-    def _static_names(self) -> set[str]:
-        static = set(self._model.constants)
+    def _classify(self) -> None:
+        """Fill ``static`` (independent of the image) and ``measured`` (of those, what comes from a ``Shape``)."""
         for op in self._model.ops:
             shape_only = op.op_type in ("Shape", "Size") and op.standard
             random = op.op_type.startswith("Random") or op.op_type in ("Multinomial", "Bernoulli")
-            if shape_only or (not random and all(name in static for name in op.reads())):
-                static |= {name for name in op.outputs if name}
-        return static
+            if shape_only or (not random and all(name in self.static for name in op.reads())):
+                names = {name for name in op.outputs if name}
+                self.static |= names
+                if shape_only or any(name in self.measured for name in op.reads()):
+                    self.measured |= names
 
     def get(self, name: str) -> Array | None:
         """The constant behind a value, if it is one for every batch size; else ``None``."""

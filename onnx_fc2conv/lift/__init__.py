@@ -83,6 +83,8 @@ def _operand(rewriter: Rewriter, name: str, plan: Plan, shared: Shared) -> Opera
         rewriter.refuse_if(name not in plan.cuts, f"combines the head with the feature map '{name}'")
         return _window_over(rewriter, plan.maps[name], plan)
     array = plan.constants.get(name)
+    if array is not None and name in plan.constants.measured:
+        return rewriter.frozen(array)
     if array is not None:
         return array
     rewriter.refuse_if(

@@ -100,7 +100,7 @@ def _per_channel(op: Rewriter, x: Windowed, c: Array) -> str | None:
 
 
 def _trailing(op: Rewriter, c: Array, grid_rank: int) -> str:
-    return c.name if _size(c) == 1 and not c.shape else op.with_dims(c, c.shape + (1,) * grid_rank)
+    return c.name if _size(c) == 1 else op.with_dims(c, c.shape + (1,) * grid_rank)
 
 
 def _size(c: Array) -> int:

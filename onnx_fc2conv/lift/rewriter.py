@@ -179,6 +179,14 @@ class Rewriter:
             self._add(numpy_helper.from_array(np.ascontiguousarray(values)), made_from, full_key)
         return self._shared.made[full_key]
 
+    def frozen(self, array: Array) -> Array:
+        """A number that was computed from a shape, as the constant that it is for one window.
+
+        At another input size its node would compute something else; the head must see what it saw at the trained size.
+        """
+        name = self.constant(array.values, array.name, "frozen", array.values.tobytes())
+        return Array.of(name, array.values)
+
     def _add(self, tensor: TensorProto, made_from: str, key: tuple[Any, ...]) -> None:
         tensor.name = self._shared.names.fresh(f"{made_from}_lifted")
         self._shared.rewrite.initializers.append(tensor)

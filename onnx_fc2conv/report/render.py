@@ -7,7 +7,6 @@ from typing import TextIO
 
 from .data import CheckRow, NodeRow, OutputRow, Report
 
-
 PIPED_WIDTH = 120
 
 

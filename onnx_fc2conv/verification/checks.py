@@ -261,7 +261,7 @@ class Verifier:
         answers = []
         for cell in cells:
             crop = image_crop(self._plan, feeds[image], cell, grid.stride)
-            answers.append(self._oracle.original.run({image: crop}, names))
+            answers.append(self._oracle.original.run({**feeds, image: crop}, names))
         expected, at_cells = _stacked(names, answers), _at_cells(found, names, cells)
         check = Check("image crops", size, True, (len(cells), int(np.prod(grid_size))))
         if self._conversion.verdict == "exact":

@@ -24,21 +24,34 @@ class Images:
         self._dtype = dtypes.numpy_type(plan.shapes.elem_types[plan.image.name])
         value = next(i for i in plan.model.inputs if i.name == plan.image.name)
         declared = value.type.tensor_type.shape.dim[0].dim_value
+        self._others = [v for v in plan.model.inputs if v.name != plan.image.name]
+        self._batch_symbol = value.type.tensor_type.shape.dim[0].dim_param
         self._rng = np.random.default_rng(SEED)
         self.batches = (declared,) if declared > 0 else (1, 2)
         self.scale = SCALES[0]
 
     def draw(self, size: Size | None = None, batch: int | None = None) -> Feeds:
         """One input, of the trained size unless another is given; at the smallest batch unless told otherwise."""
-        shape = list(self._image.shape(batch or self.batches[0]))
+        batch = batch or self.batches[0]
+        shape = list(self._image.shape(batch))
         for position, n in zip(self._image.spatial, size or (), strict=size is not None):
             shape[position] = n
-        if self._dtype.kind in "iu":
-            info = np.iinfo(self._dtype)
-            drawn = self._rng.integers(info.min, info.max, shape, endpoint=True)
-            return {self._image.name: drawn.astype(self._dtype)}
+        feeds = {self._image.name: self._values(shape, self._dtype)}
+        for value in self._others:  # inputs of branches that have nothing to do with the image
+            tensor = value.type.tensor_type
+            dims = [
+                d.dim_value or (batch if i == 0 or d.dim_param == self._batch_symbol else 1)
+                for i, d in enumerate(tensor.shape.dim)
+            ]
+            feeds[value.name] = self._values(dims, dtypes.numpy_type(tensor.elem_type))
+        return feeds
+
+    def _values(self, shape: list[int], dtype: np.dtype) -> np.ndarray:
+        if dtype.kind in "iu":
+            info = np.iinfo(dtype)
+            return self._rng.integers(info.min, info.max, shape, endpoint=True).astype(dtype)
         levels = self._rng.integers(-LEVELS // 2, LEVELS * 3 // 2, shape, endpoint=True)
-        return {self._image.name: (levels * (self.scale / LEVELS)).astype(self._dtype)}
+        return (levels * (self.scale / LEVELS)).astype(dtype)
 
     def choose_scale(self, answers: Callable[[Feeds], list[np.ndarray]]) -> bool:
         """Take the first scale at which all answers differ between two images; false if there is none."""

@@ -1,0 +1,404 @@
+"""The size arithmetic: against step-by-step evaluation, against onnxruntime's own output sizes, and to JSON and back."""
+
+from __future__ import annotations
+
+import json
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from onnx_fc2conv.geometry import SCHEMA, Axis, Geometry, Grid, SizeLaw, Step, ceil_add, conv_add, same_add
+
+from .networks import session
+
+SIZES = range(1, 200)
+
+properties = settings(derandomize=True, deadline=None, max_examples=300)
+divisions = st.tuples(st.just(1), st.integers(-9, 9), st.integers(1, 4))
+scalings = st.tuples(st.integers(1, 3), st.integers(-9, 9), st.just(1))
+ratios = st.tuples(st.integers(1, 4), st.integers(-9, 9), st.integers(1, 4))
+chains = st.lists(st.one_of(divisions, scalings, ratios), max_size=6)
+
+
+def law_of(steps: list[Step]) -> SizeLaw:
+    """The steps, put together one by one."""
+    law = SizeLaw()
+    for step in steps:
+        law = law.then(*step)
+    return law
+
+
+def one_by_one(steps: list[Step], n: int) -> int:
+    """The same without any normal form."""
+    for mul, add, div in steps:
+        n = (n * mul + add) // div
+    return n
+
+
+# -- SizeLaw -----------------------------------------------------------------------------------------------------------
+
+
+@properties
+@given(chains)
+@example([(1, 0, 3), (2, 0, 1), (1, 0, 4)])
+@example([(1, 1, 2), (3, 0, 1)])
+def test_the_normal_form_gives_the_sizes_of_the_steps(steps: list[Step]) -> None:
+    law = law_of(steps)
+    assert [law(n) for n in SIZES] == [one_by_one(steps, n) for n in SIZES]
+
+
+@properties
+@given(st.lists(divisions, min_size=1, max_size=8))
+def test_a_chain_without_upsampling_collapses_into_one_step(steps: list[Step]) -> None:
+    assert len(law_of(steps).steps) <= 1
+
+
+@properties
+@given(st.lists(divisions, max_size=5), st.lists(divisions, max_size=5))
+@example([(1, 0, 2), (1, 0, 3)], [(1, 0, 3), (1, 0, 2)])
+@example([(1, 1, 2), (1, 1, 2)], [(1, 3, 4)])
+@example([(1, 0, 2)], [(1, 1, 2)])
+def test_laws_without_upsampling_are_equal_if_and_only_if_all_their_sizes_are(
+    left: list[Step], right: list[Step]
+) -> None:
+    same = [one_by_one(left, n) for n in range(5000)] == [one_by_one(right, n) for n in range(5000)]
+    assert (law_of(left) == law_of(right)) is same
+
+
+UPSAMPLED = [
+    pytest.param([(1, 0, 3), (2, 0, 1), (1, 0, 4)], [(1, 0, 6)], id="a third, twice, a quarter = a sixth"),
+    pytest.param([(1, 0, 2), (4, 0, 1), (1, 0, 4)], [(1, 0, 2)], id="half, four times, a quarter = half"),
+    pytest.param([(1, 1, 2), (2, 0, 1), (1, 0, 2)], [(1, 1, 2)], id="up and down again is nothing"),
+    pytest.param([(1, 1, 2), (2, 0, 1), (1, 2, 4)], [(1, 3, 4)], id="with additions"),
+    pytest.param([(3, 0, 1), (1, 0, 3)], [], id="the identity"),
+    pytest.param([(1, 0, 5), (6, 0, 1), (1, 0, 4)], [(1, 0, 5), (3, 0, 2)], id="what cannot be collapsed"),
+]
+
+
+@pytest.mark.parametrize(("left", "right"), UPSAMPLED)
+def test_equal_laws_with_upsampling_have_one_normal_form(left: list[Step], right: list[Step]) -> None:
+    assert [one_by_one(left, n) for n in range(5000)] == [one_by_one(right, n) for n in range(5000)]
+    assert law_of(left) == law_of(right)
+
+
+@properties
+@given(chains)
+@example([(1, 1, 2), (3, 0, 1)])
+@example([(1, 0, 2), (2, 0, 1)])
+@example([(1, 0, 2), (3, 1, 1), (1, 0, 2)])
+@example([(1, 0, 2), (0, 5, 1), (1, 2, 3)])
+def test_the_expression_evaluates_to_the_size(steps: list[Step]) -> None:
+    law = law_of(steps)
+    text = law.expression("height")
+    assert re.fullmatch(r"[a-z0-9 ()*/+-]+", text)
+    code = compile(text, "dim_param", "eval")
+    assert [eval(code, {"height": n}) for n in SIZES] == [law(n) for n in SIZES]
+
+
+WRITTEN = [
+    ([], "height"),
+    ([(1, -96, 32)], "(height - 96)//32"),
+    ([(1, 0, 2)], "height//2"),
+    ([(1, 3, 1)], "height + 3"),
+    ([(2, 0, 1)], "2*height"),
+    ([(2, -3, 1)], "2*height - 3"),
+    ([(2, -3, 5)], "(2*height - 3)//5"),
+    ([(0, 7, 1)], "7"),
+]
+
+
+@pytest.mark.parametrize(("steps", "text"), WRITTEN, ids=[text for _, text in WRITTEN])
+def test_simple_laws_read_as_one_would_write_them(steps: list[Step], text: str) -> None:
+    assert law_of(steps).expression("height") == text
+
+
+@properties
+@given(chains, st.integers(0, 9), chains)
+def test_a_constant_step_makes_the_law_constant(before: list[Step], size: int, after: list[Step]) -> None:
+    assert not law_of(before).is_constant
+    law = law_of([*before, (0, size, 1), *after])
+    assert law.is_constant
+    assert {law(n) for n in SIZES} == {one_by_one(after, size)}
+
+
+# -- window operators, against onnxruntime -----------------------------------------------------------------------------
+
+
+def runtime_sizes(op_type: str, sizes: range, opset: int = 17, **attrs: object) -> list[int]:
+    """Output sizes of a 1-D node, by onnxruntime, at many input sizes."""
+    weights = [helper.make_tensor("w", TensorProto.FLOAT, [1, 1, 1], [1.0])] if op_type == "Conv" else []
+    if op_type == "Conv":
+        kernel = attrs["kernel_shape"][0]  # type: ignore[index]
+        weights = [helper.make_tensor("w", TensorProto.FLOAT, [1, 1, kernel], [1.0] * kernel)]
+    graph = helper.make_graph(
+        [helper.make_node(op_type, ["x", "w"] if weights else ["x"], ["y"], **attrs)],
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, "n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, "m"])],
+        weights,
+    )
+    run = session(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8))
+    return [run.run(None, {"x": np.zeros((1, 1, n), np.float32)})[0].shape[2] for n in sizes]
+
+
+SLIDES = [(k, s, p, q) for k in (1, 2, 3, 5) for s in (1, 2, 3, 4) for p in range(k) for q in range(k)]
+
+
+def some(row: tuple[int, int, int, int]) -> str:
+    return "k{}s{}p{}q{}".format(*row)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "before", "after"), SLIDES, ids=map(some, SLIDES))
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool"])
+def test_ceil_mode_as_in_onnxruntime(op_type: str, kernel: int, stride: int, before: int, after: int) -> None:
+    sizes = range(max(kernel - before - after, 1), 40)
+    opset = 12 if op_type == "MaxPool" else 19
+    found = runtime_sizes(
+        op_type, sizes, opset, kernel_shape=[kernel], strides=[stride], pads=[before, after], ceil_mode=1
+    )
+    law = SizeLaw().then(1, ceil_add(kernel, stride, before, after), stride)
+    assert [law(n) for n in sizes] == found
+
+
+CONVS = [(k, s, p, d) for k in (1, 2, 3) for s in (1, 2, 3) for p in (0, 1, 2) for d in (1, 2)]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "pad", "dilation"), CONVS)
+def test_floor_mode_as_in_onnxruntime(kernel: int, stride: int, pad: int, dilation: int) -> None:
+    dilated = (kernel - 1) * dilation + 1
+    sizes = range(dilated, 40)
+    found = runtime_sizes("Conv", sizes, kernel_shape=[kernel], strides=[stride], pads=[pad, 1], dilations=[dilation])
+    law = SizeLaw().then(1, conv_add(dilated, stride, pad + 1), stride)
+    assert [law(n) for n in sizes] == found
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("op_type", ["Conv", "MaxPool"])
+def test_same_padding_as_in_onnxruntime(op_type: str, kernel: int, stride: int, auto_pad: str) -> None:
+    sizes = range(1, 40)
+    found = runtime_sizes(op_type, sizes, kernel_shape=[kernel], strides=[stride], auto_pad=auto_pad)
+    law = SizeLaw().then(1, same_add(stride), stride)
+    assert [law(n) for n in sizes] == found
+
+
+# -- Axis --------------------------------------------------------------------------------------------------------------
+
+windows = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 2))  # kernel, stride, pad before
+
+
+@properties
+@given(st.lists(windows, min_size=1, max_size=4))
+def test_stride_field_and_padding_against_the_cells_that_are_reached(rows: list[tuple[int, int, int]]) -> None:
+    """Brute force: which pixels the cells 0 and 1 of a chain of windows reach."""
+    axis = Axis("x", 0, 1000)
+    for kernel, stride, pad in rows:
+        axis = axis.window_op(kernel, stride, pad, conv_add(kernel, stride, 2 * pad))
+    reached = []
+    for cell in (0, 1):
+        first = last = cell
+        for kernel, stride, pad in reversed(rows):
+            first, last = first * stride - pad, last * stride - pad + kernel - 1
+        reached.append((first, last))
+    assert axis.padding == -reached[0][0]
+    assert axis.field == reached[0][1] - reached[0][0] + 1
+    assert axis.stride == reached[1][0] - reached[0][0]
+
+
+def test_upsampling_divides_the_stride() -> None:
+    axis = Axis("x", 0, 32).window_op(4, 4, 0, 0).scaled(2)
+    assert (axis.stride, axis.size) == (2, 16)
+    assert axis.scaled(4).stride == Fraction(1, 2)
+    assert axis.constant(1).size == 1
+    assert axis.constant(1).law.is_constant
+
+
+# -- Grid --------------------------------------------------------------------------------------------------------------
+
+
+def grid_of(*axes: Axis) -> Grid:
+    return Grid.over(tuple(axes))
+
+
+REFERENCE = grid_of(
+    Axis("image", 0, 128).window_op(32, 32, 0, 0),
+    Axis("image", 1, 64).window_op(32, 32, 0, 0),
+)
+
+
+def test_the_reference_case_of_the_design() -> None:
+    assert REFERENCE.window == (4, 2)
+    assert REFERENCE.stride == (32, 32)
+    assert REFERENCE.trained_size == (128, 64)
+    assert REFERENCE.grid_size((128, 64)) == (1, 1)
+    assert REFERENCE.grid_size((512, 1024)) == (13, 31)
+    assert REFERENCE.box(0, 0) == (0, 0, 128, 64)
+    assert REFERENCE.box(3, 7) == (96, 224, 224, 288)
+    assert REFERENCE.box(12, 30) == (384, 960, 512, 1024)
+
+
+@properties
+@given(st.lists(windows, min_size=1, max_size=4), st.integers(40, 60), st.integers(0, 90))
+def test_the_grid_counts_the_windows_that_fit_on_the_map(
+    rows: list[tuple[int, int, int]], trained: int, more: int
+) -> None:
+    axis = Axis("x", 0, trained)
+    sizes = {trained: trained, trained + more: trained + more}
+    for kernel, stride, pad in rows:
+        axis = axis.window_op(kernel, stride, pad, conv_add(kernel, stride, 2 * pad))
+        sizes = {n: (m + 2 * pad - kernel) // stride + 1 for n, m in sizes.items()}
+    assume(sizes[trained] >= 1)
+    positions = [i for i in range(sizes[trained + more]) if i + sizes[trained] <= sizes[trained + more]]
+    assert grid_of(axis).grid_size((trained + more,)) == (len(positions),)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((512,), "size (512,) has 1 axes, the model has 2"),
+        ((512, 512, 3), "has 3 axes"),
+        ((127, 64), "size (127, 64) is smaller than the trained size (128, 64)"),
+        ((1024, 63), "smaller than the trained size"),
+    ],
+)
+def test_grid_size_refuses(size: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        REFERENCE.grid_size(size)
+
+
+@pytest.mark.parametrize("cell", [(), (1,), (1, 2, 3)])
+def test_box_wants_one_index_per_axis(cell: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"cell {cell} has {len(cell)} indices, the grid has 2 axes")):
+        REFERENCE.box(*cell)
+
+
+@properties
+@given(st.lists(divisions, min_size=1, max_size=3), st.lists(divisions, min_size=1, max_size=3), st.integers(60, 80))
+@example([(1, 0, 2), (1, -1, 2)], [(1, -2, 4)], 64)
+@example([(1, 0, 2)], [(1, 1, 2)], 64)
+@example([(1, -2, 2)], [(1, 0, 2)], 64)
+def test_grids_align_if_and_only_if_they_have_the_same_cells_at_every_size(
+    left: list[Step], right: list[Step], trained: int
+) -> None:
+    grids, same = [], []
+    for steps in (left, right):
+        axis = Axis("x", 0, trained)
+        for _, add, div in steps:
+            axis = axis.window_op(1, div, 0, add)
+        assume(axis.size >= 1)
+        grids.append(grid_of(axis))
+        first = one_by_one(steps, trained)
+        stride = int(np.prod([div for _, _, div in steps]))
+        same.append([(one_by_one(steps, n) - first + 1, stride) for n in range(trained, trained + 500)])
+    assert grids[0].aligns_with(grids[1]) is (same[0] == same[1])
+    assert grids[0].aligns_with(grids[0])
+
+
+def test_grids_of_different_inputs_or_axes_do_not_align() -> None:
+    height, width = Axis("x", 0, 32).window_op(2, 2, 0, 0), Axis("x", 1, 32).window_op(2, 2, 0, 0)
+    other = [Axis("z", i, 32).window_op(2, 2, 0, 0) for i in (0, 1)]
+    assert grid_of(height, width).aligns_with(grid_of(height, width))
+    assert not grid_of(height, width).aligns_with(grid_of(*other))
+    assert not grid_of(height, width).aligns_with(grid_of(height))
+
+
+# -- Geometry ----------------------------------------------------------------------------------------------------------
+
+UPSAMPLING = grid_of(Axis("x", 0, 41).window_op(3, 4, 1, 3).scaled(2, 1), Axis("x", 1, 9))
+GEOMETRIES = [
+    pytest.param(Geometry({"y": REFERENCE}), id="one output"),
+    pytest.param(Geometry({"y": REFERENCE, "": UPSAMPLING, 'naïve "name"': grid_of(Axis("x", 0, 7))}), id="three"),
+    pytest.param(Geometry({}), id="none"),
+]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_json_round_trip(geometry: Geometry) -> None:
+    text = geometry.to_json()
+    assert "\n" not in text
+    assert Geometry.from_json(text) == geometry
+    assert json.loads(text) == geometry.to_dict()
+    assert json.loads(text)["schema"] == SCHEMA
+
+
+@properties
+@given(st.lists(windows, min_size=1, max_size=3), st.integers(1, 3), st.integers(50, 60))
+def test_json_round_trip_of_any_grid(rows: list[tuple[int, int, int]], rank: int, trained: int) -> None:
+    axes = [Axis("x", i, trained + i) for i in range(rank)]
+    for kernel, stride, pad in rows:
+        axes = [a.window_op(kernel, stride, pad, conv_add(kernel, stride, 2 * pad)) for a in axes]
+    geometry = Geometry({"y": grid_of(*axes)})
+    back = Geometry.from_json(geometry.to_json())
+    assert back == geometry
+    size = tuple(a.trained + 37 for a in axes)
+    assert back.grid_size(size) == geometry.grid_size(size)
+
+
+def damaged(**changes: object) -> str:
+    """The reference geometry with some fields of its one output replaced, or taken away where ``None``."""
+    data = Geometry({"y": REFERENCE}).to_dict()
+    row = data["outputs"]["y"]
+    for key, value in changes.items():
+        row[key] = value
+        if value is None:
+            del row[key]
+    return json.dumps(data)
+
+
+DAMAGED = [
+    ("", "empty"),
+    ("{", "truncated"),
+    ("[]", "a list"),
+    ("null", "null"),
+    ("{}", "no schema"),
+    ('{"schema": 99, "outputs": {}}', "a later schema"),
+    ('{"schema": 1}', "no outputs"),
+    ('{"schema": 1, "outputs": []}', "outputs are a list"),
+    ('{"schema": 1, "outputs": {"y": 3}}', "an output is a number"),
+    (damaged(stride=None), "no stride"),
+    (damaged(input=None), "no input"),
+    (damaged(stride=32), "stride is a number"),
+    (damaged(window=["a", "b"]), "window is text"),
+    (damaged(grid_law=[[[1, 2]]]), "a step of two numbers"),
+    (damaged(grid_law=[[1, 2, 3]]), "a law is no list of steps"),
+]
+
+
+@pytest.mark.parametrize("text", [t for t, _ in DAMAGED], ids=[name for _, name in DAMAGED])
+def test_damaged_json_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Geometry.from_json(text)
+
+
+def test_the_undamaged_form_of_the_damaged_ones_reads() -> None:
+    assert Geometry.from_json(damaged()) == Geometry({"y": REFERENCE})
+
+
+def test_a_later_schema_is_named() -> None:
+    with pytest.raises(ValueError, match=rf"schema 99, this version reads {SCHEMA}"):
+        Geometry.from_json('{"schema": 99, "outputs": {}}')
+
+
+def test_one_grid_of_all_outputs() -> None:
+    geometry = Geometry({"a": REFERENCE, "b": REFERENCE})
+    assert geometry.grid == REFERENCE
+    assert geometry["b"] == REFERENCE
+    assert geometry.grid_size((512, 1024)) == (13, 31)
+    assert geometry.box(3, 7) == REFERENCE.box(3, 7)
+
+
+def test_outputs_with_different_grids_must_be_asked_for_by_name() -> None:
+    geometry = Geometry({"prob": REFERENCE, "box": UPSAMPLING})
+    for ask in (lambda: geometry.grid, lambda: geometry.grid_size((512, 1024)), lambda: geometry.box(0, 0)):
+        with pytest.raises(ValueError, match=r"outputs have different grids; choose one: prob, box"):
+            ask()
+    assert geometry["prob"] == REFERENCE
+    assert geometry["box"] == UPSAMPLING
+    with pytest.raises(KeyError):
+        geometry["unknown"]

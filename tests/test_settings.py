@@ -1,0 +1,105 @@
+"""Settings: every option is validated where it is made, whoever makes it."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnx_fc2conv import UsageError
+from onnx_fc2conv.settings import Settings, option_names, parse_size
+
+SIZES = {
+    "512x1024": (512, 1024),
+    "512X1024": (512, 1024),
+    "160": (160,),
+    "16x32x32": (16, 32, 32),
+    "1x1": (1, 1),
+    "007x8": (7, 8),
+}
+NO_SIZES = """axb 0x1 1x0 -1x1 1x-1 x xx 512x x512 512x1024x 512,1024 512*1024 1.5x2 1e3x2 0 1x2x3x4 0x10x20 ∞x1
+512×1024 inf nan 1x2;3 ½x1""".split()  # noqa: RUF001
+
+
+@pytest.mark.parametrize(("text", "size"), SIZES.items())
+def test_parse_size(text: str, size: tuple[int, ...]) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", *NO_SIZES, "9" * 5000, "1x" * 5000 + "1"])
+def test_parse_size_refuses(text: str) -> None:
+    with pytest.raises(UsageError, match="must look like 512x1024"):
+        parse_size(text)
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=3))
+def test_parse_size_reads_what_is_written(numbers: list[int]) -> None:
+    assert parse_size("x".join(map(str, numbers))) == tuple(numbers)
+
+
+@given(st.text(max_size=12))
+def test_parse_size_gives_a_valid_size_or_a_usage_error(text: str) -> None:
+    try:
+        size = parse_size(text)
+    except UsageError as e:
+        assert e.exit_code == 2
+        assert "\n" not in str(e)
+    else:
+        assert Settings(sizes=(size,)).sizes == (size,)
+
+
+def test_defaults() -> None:
+    defaults = {f.name: getattr(Settings(), f.name) for f in fields(Settings)}
+    assert defaults == {"sizes": (), "require_exact": False, "verify": True, "report": None, "quiet": False}
+    assert option_names() == list(defaults)
+
+
+def test_every_option_has_a_help_in_one_line() -> None:
+    for option in fields(Settings):
+        help_ = option.metadata["help"]
+        assert help_ == " ".join(help_.split())
+        assert not help_.endswith(".")
+        assert len(help_) > 10
+
+
+GOOD: list[dict[str, Any]] = [
+    {"sizes": ((512, 1024), (160, 96))},
+    {"sizes": ((160,),)},
+    {"report": "r.json"},
+    {"report": "folder/R.MD"},
+    {"require_exact": True, "verify": False, "quiet": True},
+]
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"sizes": ((),)}, "positive pixel counts"),
+    ({"sizes": ((0, 1),)}, "positive pixel counts"),
+    ({"sizes": ((1, -1),)}, "positive pixel counts"),
+    ({"sizes": ((512.0, 1024.0),)}, "positive pixel counts"),
+    ({"sizes": (("512", "1024"),)}, "positive pixel counts"),
+    ({"sizes": ((True, True),)}, "positive pixel counts"),
+    ({"sizes": ((8, 8), (8, None))}, "positive pixel counts"),
+    ({"report": ""}, "must end in .json or .md"),
+    ({"report": "r.txt"}, "must end in .json or .md"),
+    ({"report": "r.json.gz"}, "must end in .json or .md"),
+    ({"report": "json"}, "must end in .json or .md"),
+]
+
+
+@pytest.mark.parametrize("options", GOOD, ids=str)
+def test_settings_keep_what_they_are_given(options: dict[str, Any]) -> None:
+    settings = Settings(**options)
+    assert {name: getattr(settings, name) for name in options} == options
+
+
+@pytest.mark.parametrize(("options", "said"), BAD, ids=[str(o) for o, _ in BAD])
+def test_settings_refuse(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        Settings(**options)
+    assert caught.value.exit_code == 2
+
+
+def test_settings_cannot_be_changed_later() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().verify = False  # type: ignore[misc]
