@@ -1,4 +1,4 @@
-"""The size arithmetic: against step-by-step evaluation, against onnxruntime's own output sizes, and to JSON and back."""
+"""The size arithmetic: against step-by-step evaluation, against onnxruntime's output sizes, and to JSON and back."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_constant_step_makes_the_law_constant(before: list[Step], size: int, a
 
 def runtime_sizes(op_type: str, sizes: range, opset: int = 17, **attrs: object) -> list[int]:
     """Output sizes of a 1-D node, by onnxruntime, at many input sizes."""
-    weights = [helper.make_tensor("w", TensorProto.FLOAT, [1, 1, 1], [1.0])] if op_type == "Conv" else []
+    weights = []
     if op_type == "Conv":
         kernel = attrs["kernel_shape"][0]  # type: ignore[index]
         weights = [helper.make_tensor("w", TensorProto.FLOAT, [1, 1, kernel], [1.0] * kernel)]
@@ -177,10 +177,13 @@ def test_floor_mode_as_in_onnxruntime(kernel: int, stride: int, pad: int, dilati
     assert [law(n) for n in sizes] == found
 
 
+# A MaxPool with gaps between its windows is left out: onnxruntime computes negative pads for it and does not run it.
+SAME = [(op_type, k, s) for op_type in ("Conv", "MaxPool") for k in (1, 2, 3, 5) for s in (1, 2, 3, 4)]
+SAME = [(op_type, k, s) for op_type, k, s in SAME if op_type == "Conv" or k >= s]
+
+
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
-@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
-@pytest.mark.parametrize("stride", [1, 2, 3, 4])
-@pytest.mark.parametrize("op_type", ["Conv", "MaxPool"])
+@pytest.mark.parametrize(("op_type", "kernel", "stride"), SAME)
 def test_same_padding_as_in_onnxruntime(op_type: str, kernel: int, stride: int, auto_pad: str) -> None:
     sizes = range(1, 40)
     found = runtime_sizes(op_type, sizes, kernel_shape=[kernel], strides=[stride], auto_pad=auto_pad)

@@ -120,6 +120,6 @@ class Report:
             shown = ", ".join(f"{c.node} ({c.detail})" for c in blamed[:4])
             words += f": {shown}{f' and {len(blamed) - 4} more' if len(blamed) > 4 else ''}"
         for name, d in self.deviation.items():
-            agreement = "" if d["agreement"] is None else f", same class in {d['agreement']:.1%} of cells"
+            agreement = "" if d["agreement"] is None else f", same argmax in {d['agreement']:.1%} of cells"
             words += f". Measured on crops: output '{name}' deviates by up to {d['error']:.2g} of its scale{agreement}"
         return words + "."

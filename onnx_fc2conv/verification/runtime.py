@@ -6,16 +6,12 @@ equal bits and a difference is a difference of the models. One more run in a def
 
 from __future__ import annotations
 
-import os
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
-
-# Opsets newer than the runtime's last release are run with the kernels that it has, instead of not at all.
-os.environ.setdefault("ALLOW_RELEASED_ONNX_OPSET_ONLY", "0")
-
 import onnxruntime as ort
+from onnx import ModelProto, TensorProto, defs, helper, numpy_helper
 
 Feeds = dict[str, np.ndarray]
 
@@ -52,7 +48,7 @@ class Session:
                 if self._keep:
                     values = [ort.OrtValue.ortvalue_from_numpy(v) for v in self._keep.values()]
                     options.add_external_initializers(list(self._keep), values)
-                model = proto.SerializeToString()
+                model = _runnable(proto).SerializeToString()
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as e:  # the bindings raise many types, all of them refusals
             raise RuntimeRefusal(one_line(e)) from e
@@ -79,6 +75,46 @@ def _external(proto: ModelProto, folder: str) -> Feeds:
         for t in proto.graph.initializer
         if t.data_location == TensorProto.EXTERNAL
     }
+
+
+@lru_cache(maxsize=1)
+def newest_opset() -> int:
+    """The newest opset of the default domain that this onnxruntime loads."""
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "probe", [value], [result])
+    for version in range(defs.onnx_opset_version(), 0, -1):
+        probe = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=8)
+        try:
+            ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+        except Exception:  # too new
+            continue
+        return version
+    raise RuntimeRefusal("this onnxruntime loads no opset that this onnx knows")
+
+
+def opset_of(proto: ModelProto) -> int:
+    """Version of the default domain that a model imports."""
+    return max((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
+
+
+def _runnable(proto: ModelProto) -> ModelProto:
+    """The model, or, if its opset is newer than the runtime, a copy at the runtime's newest.
+
+    That is the same model if no operator in it has changed in between, which is what opset versions mean.
+    """
+    opset, newest = opset_of(proto), newest_opset()
+    if opset <= newest:
+        return proto
+    for node in proto.graph.node:
+        if node.domain in ("", "ai.onnx") and defs.get_schema(node.op_type, opset, "").since_version > newest:
+            raise RuntimeRefusal(f"{node.op_type} of opset {opset} is newer than onnxruntime {ort.__version__}")
+    lowered = ModelProto()
+    lowered.CopyFrom(proto)
+    for imported in lowered.opset_import:
+        if imported.domain in ("", "ai.onnx"):
+            imported.version = newest
+    return lowered
 
 
 def one_line(error: object) -> str:

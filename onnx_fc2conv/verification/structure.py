@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import onnx
 from onnx import ModelProto, TensorProto
 
 from ..conversion import Conversion
 from ..errors import VerificationFailed
 from ..ops import FULLY_CONNECTED
-from .runtime import RuntimeRefusal, Session, one_line
+from .runtime import RuntimeRefusal, Session, newest_opset, one_line, opset_of
 
 
 def require_valid(proto: ModelProto) -> None:
@@ -30,7 +32,8 @@ def require_loads(path: str) -> None:
         VerificationFailed: it is not.
     """
     try:
-        Session(path, default=True)
+        proto = onnx.load(path, load_external_data=False)
+        Session(path if opset_of(proto) <= newest_opset() else proto, os.path.dirname(path), default=True)
     except RuntimeRefusal as e:
         raise VerificationFailed(f"structure: onnxruntime does not load the written file: {e}") from e
 
