@@ -68,11 +68,6 @@ def numpy_type(elem_type: int) -> np.dtype:
     return np.dtype(tensor_dtype_to_np_dtype(elem_type))
 
 
-def is_float(elem_type: int) -> bool:
-    """True for the element types in the table: those whose values are compared with a tolerance."""
-    return elem_type in _TABLE
-
-
 def tolerance(elem_type: int, terms: int, nodes: int) -> float:
     """Largest accepted error, relative to the largest magnitude of the reference values.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .backbone import SLIDING, Trace, image_inputs, input_map, move
 from .constants import Constants
 from .errors import NothingToConvert
 from .flatten import axes_of, covers_map
 from .geometry import Axis
 from .ops import FULLY_CONNECTED, REDUCTIONS, VIEWS, Model, Op
-from .plan import Dims, FeatureMap, Plan
+from .plan import Cause, Dims, FeatureMap, Plan
 from .shapes import Shapes
 
 POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool"))
@@ -24,9 +26,9 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
     """
     constants = Constants(model, shapes, other_batch)
     images = image_inputs(model)
-    _require_fc(model, {v.name for v in images}, constants)
+    _require_fc(model, {v.name for v in images})
     if len(images) > 1:
-        raise _several_images([v.name for v in images], model, constants)
+        raise _several_images([v.name for v in images], model)
     image = input_map(model, images[0])
     gates: set[int] = set()
     while True:
@@ -40,10 +42,21 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
         raise NothingToConvert("no fully connected node stands behind a flattened feature map")
     for name in cuts:
         _require_window(maps[name], image, model, trace)
-    return Plan(model, shapes, constants, maps, list(cuts), head, trace.causes, image)
+    return Plan(model, shapes, constants, maps, list(cuts), head, _causes(model, cuts, trace), image)
 
 
-def _require_fc(model: Model, images: set[str], constants: Constants) -> None:
+def _causes(model: Model, cuts: Iterable[str], trace: Trace) -> list[Cause]:
+    """What was noted against the nodes that the flattened maps depend on; other branches do not count."""
+    needed, names = list(cuts), set[str]()
+    while needed:
+        op = model.producer.get(needed.pop())
+        if op is not None and str(op) not in names:
+            names.add(str(op))
+            needed += op.reads()
+    return [c for c in trace.causes if c.node in names]
+
+
+def _require_fc(model: Model, images: set[str]) -> None:
     tainted = set(images)
     for op in model.ops:
         if any(name in tainted for name in op.reads()) and op.op_type not in ("Shape", "Size"):
@@ -53,7 +66,7 @@ def _require_fc(model: Model, images: set[str], constants: Constants) -> None:
     raise NothingToConvert("no fully connected node depends on the image input")
 
 
-def _several_images(names: list[str], model: Model, constants: Constants) -> Exception:
+def _several_images(names: list[str], model: Model) -> Exception:
     reader = next((op for op in model.ops if names[1] in op.reads()), None)
     listed = ", ".join(f"'{n}'" for n in names)
     return (reader or model.ops[0]).refuse(

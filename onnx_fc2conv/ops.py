@@ -186,9 +186,9 @@ def view(proto: onnx.ModelProto, folder: str) -> Model:
     Raises:
         ValueError: the nodes form a cycle.
     """
-    # graphsurgeon warns on stderr about names and types; a warning there would break the one-line rule.
-    gs.logger.G_LOGGER.severity = gs.logger.G_LOGGER.ULTRA_VERBOSE + 100
-    graph = gs.import_onnx(proto)
+    logger = gs.logger.G_LOGGER
+    with logger.suppress(logger.CRITICAL + 1):  # its warnings about names and types would break the one-line rule
+        graph = gs.import_onnx(proto)
     opsets = {o.domain: o.version for o in proto.opset_import}
     opset = opsets.get("", opsets.get("ai.onnx", 1))
     ops = [_op(i, node, opsets.get(node.domain or "", opset), folder) for i, node in enumerate(graph.nodes)]

@@ -10,7 +10,7 @@ from typing import Literal
 
 from .constants import Constants
 from .geometry import Axis
-from .ops import FULLY_CONNECTED, Model, Op
+from .ops import Model, Op
 from .shapes import Shapes
 
 Dim = Literal["batch"] | int | Axis  #: the batch, a fixed number of features, or a spatial axis
@@ -87,8 +87,3 @@ class Plan:
     head: list[Op]
     causes: list[Cause]
     image: FeatureMap
-
-    @property
-    def fully_connected(self) -> list[Op]:
-        """The FC nodes of the heads."""
-        return [op for op in self.head if op.op_type in FULLY_CONNECTED]

@@ -28,3 +28,9 @@ refused(
     *("SequenceConstruct", "SplitToSequence", "SequenceInsert", "ConcatFromSequence"),
     because="sequences have no grid axes",
 )
+refused(
+    *("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "LpPool", "Pad", "Resize", "Upsample", "GridSample"),
+    *("DepthToSpace", "SpaceToDepth", "LRN"),
+    because="it works on positions, and behind a flattening they are features: what flattens in front of it, or bakes "
+    "the trained size into a shape, has to go first",
+)

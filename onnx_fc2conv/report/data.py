@@ -115,6 +115,8 @@ class Report:
     def verdict_words(self) -> str:
         """What the verdict means here, with the nodes responsible and what was measured."""
         words = _MEANING[self.verdict]
+        if self.verdict == "exact":
+            words += f" (proven by the graph, {self._confirmed()})"
         blamed = [c for c in self.causes if c.kind != "phase"]
         if blamed:
             shown = ", ".join(f"{c.node} ({c.detail})" for c in blamed[:4])
@@ -123,3 +125,9 @@ class Report:
             agreement = "" if d["agreement"] is None else f", same argmax in {d['agreement']:.1%} of cells"
             words += f". Measured on crops: output '{name}' deviates by up to {d['error']:.2g} of its scale{agreement}"
         return words + "."
+
+    def _confirmed(self) -> str:
+        crops = [c for c in self.checks if c.name == "image crops" and c.passed]
+        if not crops:
+            return "not measured"
+        return f"confirmed on {sum(c.cells or 0 for c in crops)} image crops"

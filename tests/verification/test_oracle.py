@@ -1,0 +1,130 @@
+"""The parts that the checks are made of: comparison, sampling, images, bounds, and the runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, defs, helper
+
+import onnx_fc2conv as fc2conv
+from onnx_fc2conv import dtypes, model_io, pipeline
+from onnx_fc2conv.verification import bounds, runtime
+from onnx_fc2conv.verification.compare import error
+from onnx_fc2conv.verification.inputs import LEVELS, Images
+from onnx_fc2conv.verification.oracle import sample_cells
+from tests.networks import Head, network
+
+NAN, INF = float("nan"), float("inf")
+
+SIMPLE = Head("f = Flatten(map)\n y = Gemm<transB = 1>(f, w)", {"w": (4, 12)})
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "result"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], 0.0),
+        ([1.0, 3.0], [1.0, 2.0], 0.5),
+        ([0.0], [0.0], 0.0),
+        ([1e-30], [0.0], INF),
+        ([NAN, 1.0], [NAN, 1.0], 0.0),
+        ([NAN, 1.0], [1.0, 1.0], INF),
+        ([1.0, 1.0], [NAN, 1.0], INF),
+        ([INF, 1.0], [INF, 1.0], 0.0),
+        ([-INF, 1.0], [INF, 1.0], INF),
+        ([INF, 1.0], [1.0, 1.0], INF),
+        ([NAN], [NAN], 0.0),
+        ([], [], 0.0),
+        ([1.0, 2.0], [[1.0, 2.0]], INF),
+    ],
+)
+def test_error(found: list[float], expected: list[float], result: float) -> None:
+    assert error(np.array(found, np.float32), np.array(expected, np.float32)) == pytest.approx(result)
+
+
+def test_error_of_integers_is_the_fraction_that_differs() -> None:
+    assert error(np.array([1, 2, 3, 4]), np.array([1, 2, 0, 4])) == 0.25
+
+
+def test_error_of_another_type_is_infinite() -> None:
+    assert error(np.zeros(2, np.float32), np.zeros(2, np.float64)) == INF
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.integers(9, 80))
+def test_samples_are_distinct_cells_with_the_corners_among_them(grid: list[int], limit: int) -> None:
+    cells = sample_cells(tuple(grid), max(limit, 3 ** len(grid)), 1)
+    total = int(np.prod(grid))
+    assert len(set(cells)) == len(cells) == min(total, max(limit, 3 ** len(grid)))
+    assert all(0 <= i < n for cell in cells for i, n in zip(cell, grid, strict=True))
+    assert {(0,) * len(grid), tuple(n - 1 for n in grid)} <= set(cells)
+
+
+def test_images_are_seeded_and_exact_for_integer_weights() -> None:
+    plan = pipeline.prepare(*model_io.load(network(SIMPLE))).plan
+    first, second = Images(plan).draw((8, 10)), Images(plan).draw((8, 10))
+    assert first["x"].shape == (1, 1, 8, 10)
+    np.testing.assert_array_equal(first["x"], second["x"])
+    assert np.array_equal(first["x"] * LEVELS, np.round(first["x"] * LEVELS))
+    assert Images(plan).draw(batch=3)["x"].shape[0] == 3
+
+
+def test_a_model_that_sleeps_on_unit_inputs_gets_larger_ones() -> None:
+    """A dead ReLU would let two wrong models agree on zeros."""
+    head = Head(
+        "s = Sub(map, high)\n r = Relu(s)\n f = Flatten(r)\n y = Gemm<transB = 1>(f, w)",
+        {"high": np.float32(50), "w": np.ones((4, 12), np.float32)},
+    )
+    report = fc2conv.convert(network(head)).report
+    assert not any("proves little" in c.note for c in report.checks)
+
+
+def test_an_output_that_never_depends_on_the_input_is_told() -> None:
+    head = Head("f = Flatten(map)\n y = Gemm<transB = 1>(f, w, b)", {"w": np.zeros((4, 12), np.float32), "b": (4,)})
+    report = fc2conv.convert(network(head)).report
+    assert any("proves little" in c.note for c in report.checks)
+
+
+def test_bounds_count_the_sums_of_the_head_and_of_the_backbone() -> None:
+    found = bounds.Bounds(pipeline.prepare(*model_io.load(network(SIMPLE))))
+    assert (found.head_terms, found.head_nodes) == (12, 2)
+    assert (found.all_terms, found.all_nodes) == (12 + 4, 3)
+    assert found.window_cells() == bounds.MAX_CELLS
+
+
+def test_heavy_models_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "WORK", 1)
+    monkeypatch.setattr(bounds, "MIN_CELLS", 9)
+    report = fc2conv.convert(network(SIMPLE), sizes=[(20, 20)]).report
+    windows = next(c for c in report.checks if c.name == "windows")
+    assert (windows.cells, windows.cells_total) == (9, 72)
+
+
+def test_tolerance_grows_with_terms_and_nodes_and_is_zero_for_integers() -> None:
+    one = dtypes.tolerance(TensorProto.FLOAT, 1, 1)
+    assert 0 < one < dtypes.tolerance(TensorProto.FLOAT, 100, 1) < dtypes.tolerance(TensorProto.FLOAT16, 100, 1)
+    assert one < dtypes.tolerance(TensorProto.FLOAT, 1, 9)
+    assert dtypes.tolerance(TensorProto.INT64, 100, 10) == 0
+
+
+def test_newest_opset_is_one_that_onnx_knows() -> None:
+    assert 20 <= runtime.newest_opset() <= defs.onnx_opset_version()
+
+
+def _single(op_type: str, opset: int) -> object:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node(op_type, ["x"], ["y"])], "g", [x], [y])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def test_a_newer_opset_runs_where_its_operators_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "newest_opset", lambda: 20)
+    session = runtime.Session(_single("Neg", 21))  # type: ignore[arg-type]
+    assert session.run({"x": np.ones(1, np.float32)})["y"] == -1
+
+
+def test_a_newer_operator_is_not_passed_off_as_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "newest_opset", lambda: 20)
+    with pytest.raises(runtime.RuntimeRefusal, match="HardSwish of opset 22 is newer"):
+        runtime.Session(_single("HardSwish", 22))  # type: ignore[arg-type]
