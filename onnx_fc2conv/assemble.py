@@ -6,8 +6,6 @@ nodes needed (old weights, the arithmetic of a target shape) goes; what was unus
 
 from __future__ import annotations
 
-from collections import Counter
-
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from .plan import Plan
@@ -24,11 +22,12 @@ def assemble(plan: Plan, rewrite: Rewrite) -> ModelProto:
     kept = _live(plan, rewrite)
     del graph.node[:]
     graph.node.extend(node for node, _ in kept)
-    needed = Counter(name for _, reads in kept for name in reads)
-    used_before = {name for op in plan.model.ops for name in op.reads()} | set(plan.model.outputs)
-    gone = {t.name for t in graph.initializer if t.name in used_before and not _needed(t.name, needed, plan)}
+    needed = {name for _, reads in kept for name in reads} | set(plan.model.outputs)
+    used_before = set(plan.model.consumers) | set(plan.model.outputs)
+    gone = {t.name for t in graph.initializer if t.name in used_before - needed}
     _exchange_initializers(graph, rewrite, gone, needed)
     _list_as_inputs(plan, rewrite, graph, gone)
+    _drop_stale_annotations(graph)
     return proto
 
 
@@ -51,11 +50,7 @@ def _live(plan: Plan, rewrite: Rewrite) -> list[tuple[NodeProto, list[str]]]:
     return live[::-1]
 
 
-def _needed(name: str, needed: Counter[str], plan: Plan) -> bool:
-    return name in needed or name in plan.model.outputs
-
-
-def _exchange_initializers(graph: GraphProto, rewrite: Rewrite, gone: set[str], needed: Counter[str]) -> None:
+def _exchange_initializers(graph: GraphProto, rewrite: Rewrite, gone: set[str], needed: set[str]) -> None:
     kept: list[TensorProto] = [t for t in graph.initializer if t.name not in gone]
     made = [t for t in rewrite.initializers if t.name in needed]
     taken = {t.name for t in kept} | {o for n in graph.node for o in n.output}
@@ -94,3 +89,15 @@ def _list_as_inputs(plan: Plan, rewrite: Rewrite, graph: GraphProto, gone: set[s
         rest.input.extend(inputs)
         del graph.input[:]
         graph.input.extend(rest.input)
+
+
+def _drop_stale_annotations(graph: GraphProto) -> None:
+    """Quantization annotations of values that are gone would make the file invalid."""
+    present = {o for node in graph.node for o in node.output}
+    present |= {i.name for i in graph.input} | {t.name for t in graph.initializer}
+    kept = [a for a in graph.quantization_annotation if a.tensor_name in present]
+    if len(kept) < len(graph.quantization_annotation):
+        rest = GraphProto()
+        rest.quantization_annotation.extend(kept)
+        graph.ClearField("quantization_annotation")
+        graph.quantization_annotation.extend(rest.quantization_annotation)
