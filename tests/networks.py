@@ -124,7 +124,11 @@ def session(model: ModelProto) -> ort.InferenceSession:
 
 
 def answers(
-    model: ModelProto, image: np.ndarray, window: Sequence[int], outputs: Sequence[str] | None = None, map_name: str = MAP
+    model: ModelProto,
+    image: np.ndarray,
+    window: Sequence[int],
+    outputs: Sequence[str] | None = None,
+    map_name: str = MAP,
 ) -> dict[str, np.ndarray]:
     """The original head's outputs on every window of the enlarged map; the grid axes are appended last."""
     outputs = list(outputs or [o.name for o in model.graph.output])
@@ -137,7 +141,9 @@ def answers(
     collected: dict[str, dict[tuple[int, ...], np.ndarray]] = {o: {} for o in outputs}
     for cell in itertools.product(*map(range, grid)):
         index = (slice(None), slice(None), *(slice(i, i + w) for i, w in zip(cell, window, strict=True)))
-        for name, value in zip(outputs, head.run(outputs, {map_name: np.ascontiguousarray(feature_map[index])}), strict=True):
+        for name, value in zip(
+            outputs, head.run(outputs, {map_name: np.ascontiguousarray(feature_map[index])}), strict=True
+        ):
             collected[name][cell] = value
     result = {}
     for name, values in collected.items():
@@ -149,7 +155,9 @@ def answers(
     return result
 
 
-def assert_lifted(head: Head, *, tolerance: float = 0.0, grow: Sequence[int] = (2, 3, 1), batch: int = 2) -> fc2conv.Result:
+def assert_lifted(
+    head: Head, *, tolerance: float = 0.0, grow: Sequence[int] = (2, 3, 1), batch: int = 2
+) -> fc2conv.Result:
     """Convert the head's network and compare every cell with the loop over windows.
 
     Args:

@@ -1,0 +1,261 @@
+"""Pools over the whole map, in every spelling: they become pools over the window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import onnx_fc2conv as fc2conv
+
+from ..networks import Head, network
+from .tables import Lifts, Refuses, every, head, spent, table, unread
+
+ROUNDS = {"terms": 12, "nodes": 4}  #: of an average; a maximum is exact
+
+
+def pooled(text: str, opset: int = 17, *, channels: int = 2, **rest: object) -> Head:
+    """A head whose text makes ``t`` [N, channels] of the map."""
+    return head(f"{text}\ny = Gemm(t, M, C)", opset, channels=channels, **{"M": (channels, 3), "C": (3,), **rest})
+
+
+def global_rows() -> dict[str, Lifts]:
+    flattened = {
+        "Flatten": ("t = Flatten(p)", {}),
+        "Reshape": ("t = Reshape(p, d)", {"d": [-1, 2]}),
+        "two views": ("q = Reshape(p, d)\nt = Flatten(q)", {"d": [0, 2, 1]}),
+    }
+    rows = {}
+    for op_type in ("GlobalAveragePool", "GlobalMaxPool"):
+        rounds = ROUNDS if op_type == "GlobalAveragePool" else {}
+        for opset in (7, 9, 11, 13, 18, 22, 26):
+            for name, (text, weights) in flattened.items():
+                made = pooled(f"p = {op_type}(map)\n{text}", opset, **weights)
+                rows[f"{op_type}, {name}, opset {opset}"] = Lifts(made, **rounds)
+        rows[f"{op_type}, Squeeze with axes"] = Lifts(
+            pooled(f"p = {op_type}(map)\nt = Squeeze <axes = [2, 3]> (p)", 11), **rounds
+        )
+        for window in ((1, 3), (4, 2), (5,), (2, 1, 3)):
+            rows[f"{op_type}, window {window}"] = Lifts(
+                pooled(f"p = {op_type}(map)\nt = Flatten(p)", window=window), **rounds
+            )
+        for channels in (1, 3):
+            rows[f"{op_type}, {channels} channels"] = Lifts(
+                pooled(f"p = {op_type}(map)\nt = Flatten(p)", channels=channels), **rounds
+            )
+        for batch in (1, 3):
+            rows[f"{op_type}, batch {batch}"] = Lifts(
+                pooled(f"p = {op_type}(map)\nt = Flatten(p)", batch=batch), **rounds
+            )
+    return rows
+
+
+def reduce_rows() -> dict[str, Lifts]:
+    rows = {}
+    for op_type in ("ReduceMean", "ReduceMax", "ReduceSum"):
+        rounds = {} if op_type == "ReduceMax" else ROUNDS
+        input_from = 13 if op_type == "ReduceSum" else 18
+        for axes in ([2, 3], [-2, -1], [3, 2]):
+            for keep, view in ((1, "t = Flatten(p)"), (0, "t = Identity(p)")):
+                for opset in (11, input_from, 26):
+                    by_input = opset >= input_from
+                    attrs = f"<keepdims = {keep}>" if by_input else f"<axes = {axes}, keepdims = {keep}>"
+                    text = f"p = {op_type} {attrs} ({'map, axes' if by_input else 'map'})\n{view}"
+                    name = f"{op_type} over {axes}, keepdims {keep}, opset {opset}"
+                    rows[name] = Lifts(pooled(text, opset, axes=axes), **rounds)
+        nhwc = "n = Transpose <perm = [0, 2, 3, 1]> (map)\n"
+        rows[f"{op_type}, NHWC"] = Lifts(
+            pooled(f"{nhwc}t = {op_type} <keepdims = 0> (n, axes)", 18, axes=[1, 2]), **rounds
+        )
+        rows[f"{op_type}, NHWC, keepdims"] = Lifts(
+            pooled(f"{nhwc}p = {op_type}(n, axes)\nt = Flatten(p)", 18, axes=[-3, -2]), **rounds
+        )
+        rows[f"{op_type}, positions reshaped to one axis"] = Lifts(
+            pooled(f"r = Reshape(map, d)\nt = {op_type} <keepdims = 0> (r, axes)", 18, d=[0, 0, -1], axes=[2]), **rounds
+        )
+        rows[f"{op_type}, channels in reverse"] = Lifts(
+            pooled(
+                f"r = Reshape(map, d)\ng = Gather <axis = 1> (r, i)\nt = {op_type} <keepdims = 0> (g, axes)",
+                18,
+                d=[0, 0, -1],
+                i=[1, 0],
+                axes=[2],
+            ),
+            **rounds,
+        )
+        rows[f"{op_type}, one channel three times"] = Lifts(
+            pooled(
+                f"r = Reshape(map, d)\ng = Gather <axis = 1> (r, i)\nt = {op_type} <keepdims = 0> (g, axes)",
+                18,
+                d=[0, 0, -1],
+                i=[1, 1, 1],
+                axes=[2],
+                M=(3, 3),
+            ),
+            **rounds,
+        )
+        rows[f"{op_type}, one spatial axis"] = Lifts(
+            head(f"p = {op_type}(map, axes)\nt = Flatten(p)\ny = MatMul(t, M)", 18, axes=[3], M=(6, 3)), **rounds
+        )
+        rows[f"{op_type}, channels and one spatial axis"] = Lifts(
+            head(f"t = {op_type} <keepdims = 0> (map, axes)\ny = MatMul(t, M)", 18, axes=[1, 2], M=(2, 3)), **rounds
+        )
+        rows[f"{op_type}, channels and all positions"] = Lifts(
+            head(
+                f"p = {op_type} <keepdims = 1> (map, axes)\nt = Flatten(p)\ny = MatMul(t, M)",
+                18,
+                axes=[1, 2, 3],
+                M=(1, 3),
+            ),
+            **rounds,
+        )
+        rows[f"{op_type}, the whole flattened vector"] = Lifts(
+            head(f"v = Flatten(map)\nt = {op_type}(v, axes)\ny = MatMul(t, M)", 18, axes=[1], M=(1, 3)), **rounds
+        )
+        rows[f"{op_type}, half of each channel"] = Lifts(
+            unread(f"r = Reshape(v, d)\nt = {op_type} <keepdims = 0> (r, axes)", 18, features=4, d=[0, 4, 3], axes=[2]),
+            **rounds,
+        )
+    return rows
+
+
+LIFTS = table(
+    global_rows(),
+    reduce_rows(),
+    {
+        f"{op_type} that covers the map{attrs}": Lifts(
+            pooled(f"p = {op_type} <kernel_shape = [3, 2]{attrs}> (map)\nt = Flatten(p)"),
+            **(ROUNDS if op_type == "AveragePool" else {}),
+        )
+        for op_type in ("AveragePool", "MaxPool")
+        for attrs in (
+            "",
+            ", strides = [1, 1]",
+            ", strides = [3, 2]",
+            ", strides = [7, 5]",
+            ', auto_pad = "VALID"',
+            ", pads = [0, 0, 0, 0]",
+            ", ceil_mode = 1",
+        )
+    },
+    {
+        f"{op_type} that covers the map, window {window}": Lifts(
+            pooled(
+                f"p = {op_type} <kernel_shape = {list(window)}, strides = {list(window)}> (map)\nt = Flatten(p)",
+                window=window,
+            ),
+            **(ROUNDS if op_type == "AveragePool" else {}),
+        )
+        for op_type in ("AveragePool", "MaxPool")
+        for window in ((1, 3), (5,), (2, 1, 3))
+    },
+    {
+        "AveragePool with count_include_pad": Lifts(
+            pooled("p = AveragePool <kernel_shape = [3, 2], count_include_pad = 1> (map)\nt = Flatten(p)"), **ROUNDS
+        ),
+        "average and maximum side by side": Lifts(
+            pooled(
+                "p = GlobalAveragePool(map)\nq = GlobalMaxPool(map)\nc = Concat <axis = 1> (p, q)\nt = Flatten(c)",
+                M=(4, 3),
+            ),
+            **ROUNDS,
+        ),
+        "a pool beside the flattened map": Lifts(
+            pooled("p = GlobalMaxPool(map)\na = Flatten(p)\nb = Flatten(map)\nt = Concat <axis = 1> (b, a)", M=(14, 3))
+        ),
+        "elementwise behind the pool": Lifts(
+            pooled("p = GlobalAveragePool(map)\nq = Mul(p, c)\nr = Relu(q)\nt = Flatten(r)", c=(2, 1, 1)), **ROUNDS
+        ),
+        "the pool is an output": Lifts(
+            pooled("p = GlobalMaxPool(map)\nt = Flatten(p)", outputs="p y t"),
+        ),
+        "back to the map's layout, then a pool": Lifts(
+            pooled(
+                "v = Flatten(map)\nr = Relu(v)\nm = Reshape(r, d)\np = GlobalMaxPool(m)\nt = Flatten(p)", d=[0, 2, 3, 2]
+            )
+        ),
+        "back to the map's layout, then a covering pool": Lifts(
+            pooled(
+                "v = Flatten(map)\nm = Reshape(v, d)\np = AveragePool <kernel_shape = [3, 2]> (m)\nt = Flatten(p)",
+                d=[0, 2, 3, 2],
+            ),
+            **ROUNDS,
+        ),
+        "float16": Lifts(pooled("p = GlobalMaxPool(map)\nt = Flatten(p)", dtype=np.float16)),
+        "a maximum of integers": Lifts(
+            pooled(
+                "i = Cast <to = 6> (map)\np = ReduceMax <keepdims = 0> (i, axes)\nt = Cast <to = 1> (p)",
+                18,
+                axes=[2, 3],
+            )
+        ),
+        "a sum of integers": Lifts(
+            pooled(
+                "i = Cast <to = 6> (map)\np = ReduceSum <keepdims = 0> (i, axes)\nt = Cast <to = 1> (p)", axes=[2, 3]
+            )
+        ),
+    },
+)
+
+REFUSES = {
+    "the positions of the maxima": Refuses(
+        pooled("p, i = MaxPool <kernel_shape = [3, 2]> (map)\nt = Flatten(p)", outputs="y i"),
+        "MaxPool 'p'",
+        "gives positions inside the trained map",
+    ),
+    "a pool that slides inside the head": Refuses(
+        unread(
+            "m = Reshape(v, d)\np = MaxPool <kernel_shape = [2, 2]> (m)\nt = Flatten(p)", features=4, d=[0, 2, 3, 2]
+        ),
+        "MaxPool 'p'",
+        "slides over positions that the head no longer has",
+    ),
+    "a pool with another layout": Refuses(
+        unread("m = Reshape(v, d)\np = GlobalMaxPool(m)\nt = Flatten(p)", features=3, d=[0, 3, 2, 2]),
+        "GlobalMaxPool 'p'",
+        "pools values that are no longer laid out as a feature map",
+    ),
+    "a pool behind an FC": Refuses(
+        spent("m = Reshape(u, d)\np = GlobalAveragePool(m)\ny = Flatten(p)", d=[0, 1, 2, 2]),
+        "GlobalAveragePool 'p'",
+        "pools values that are no longer laid out as a feature map",
+    ),
+    "a covering pool behind an FC": Refuses(
+        spent("m = Reshape(u, d)\np = MaxPool <kernel_shape = [2, 2]> (m)\ny = Flatten(p)", d=[0, 1, 2, 2]),
+        "MaxPool 'p'",
+        "pools values that are no longer laid out as a feature map",
+    ),
+    "GlobalLpPool in the head": Refuses(
+        unread("m = Reshape(v, d)\np = GlobalLpPool(m)\nt = Flatten(p)", features=2, d=[0, 2, 3, 2]),
+        "GlobalLpPool 'p'",
+        "no rule lifts this operator",
+    ),
+}
+
+
+@every(LIFTS)
+def test_lifts(row: Lifts) -> None:
+    row.check()
+
+
+@every(REFUSES)
+def test_refuses(row: Refuses) -> None:
+    row.check()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("p = GlobalAveragePool(map)", "AveragePool"),
+        ("p = GlobalMaxPool(map)", "MaxPool"),
+        ("p = ReduceMean <axes = [2, 3]> (map)", "AveragePool"),
+        ("p = ReduceMax <axes = [2, 3]> (map)", "MaxPool"),
+        ("p = AveragePool <kernel_shape = [3, 2], strides = [5, 5]> (map)", "AveragePool"),
+        ("p = MaxPool <kernel_shape = [3, 2], strides = [5, 5]> (map)", "MaxPool"),
+    ],
+)
+def test_the_window_is_pooled_at_stride_one(text: str, kind: str) -> None:
+    model = fc2conv.convert(network(pooled(f"{text}\nt = Flatten(p)", 11)), verify=False).model
+    (pool,) = (n for n in model.graph.node if n.op_type.endswith("Pool"))
+    attrs = {a.name: list(a.ints) for a in pool.attribute}
+    assert pool.op_type == kind
+    assert (attrs["kernel_shape"], attrs["strides"]) == ([3, 2], [1, 1])

@@ -1,0 +1,197 @@
+"""Operators that can never be lifted, and operators that nobody has written a rule for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .tables import Refuses, every, head, spent, table, unread, with_domain
+
+DATA = "its output shape or order depends on the data"
+STATE = "it carries a state or a branch through the batch"
+RANDOM = "its result is random"
+POSITIONS = "it normalises over positions"
+SEQUENCE = "sequences have no grid axes"
+ROWS3 = "r = Reshape(u, d)\n"
+BODY = "b (int64 i, bool c, float[N,4] a) => (bool e, float[N,4] f) {e = Identity(c) f = Relu(a)}"
+BRANCHES = "then_branch = a () => (float[N,4] p) {p = Neg(u)}, else_branch = b () => (float[N,4] q) {q = Relu(u)}"
+
+# Per operator: nodes that read u [N, 4], opset, weights, and the reason.
+NEVER: dict[str, tuple[str, int, dict[str, object], str]] = {
+    "Compress": ("y = Compress <axis = 1> (u, c)", 17, {"c": np.array([1, 0, 1, 1], bool)}, DATA),
+    "NonMaxSuppression": (
+        f"{ROWS3}y = NonMaxSuppression(r, c)",
+        17,
+        {"d": [0, 1, 4], "c": (1, 1, 1), "batch": 1},
+        DATA,
+    ),
+    "NonZero": ("y = NonZero(u)", 17, {}, DATA),
+    "Unique": ("y = Unique(u)", 17, {}, DATA),
+    "ReverseSequence": (
+        "y = ReverseSequence <batch_axis = 0, time_axis = 1> (u, n)",
+        17,
+        {"batch": 2, "n": [2, 3]},
+        DATA,
+    ),
+    "TfIdfVectorizer": (
+        "i = Cast <to = 6> (u)\ny = TfIdfVectorizer <max_gram_length = 1, max_skip_count = 0, min_gram_length = 1, "
+        'mode = "TF", ngram_counts = [0], ngram_indexes = [0, 1], pool_int64s = [1, 2]> (i)',
+        17,
+        {},
+        DATA,
+    ),
+    "GRU": (
+        f"{ROWS3}y = GRU <hidden_size = 3> (r, G, H)",
+        17,
+        {"d": [1, -1, 4], "G": (1, 9, 4), "H": (1, 9, 3)},
+        STATE,
+    ),
+    "LSTM": (
+        f"{ROWS3}y = LSTM <hidden_size = 3> (r, G, H)",
+        17,
+        {"d": [1, -1, 4], "G": (1, 12, 4), "H": (1, 12, 3)},
+        STATE,
+    ),
+    "RNN": (
+        f"{ROWS3}y = RNN <hidden_size = 3> (r, G, H)",
+        17,
+        {"d": [1, -1, 4], "G": (1, 3, 4), "H": (1, 3, 3)},
+        STATE,
+    ),
+    "Scan": (
+        "y = Scan <num_scan_inputs = 1, body = b (float[4] a) => (float[4] f) {f = Relu(a)}> (u)",
+        17,
+        {},
+        STATE,
+    ),
+    "Loop": (f"y = Loop <body = {BODY}> (n, c, u)", 17, {"n": np.array(2), "c": np.array(True)}, STATE),
+    "If": (f"y = If <{BRANCHES}> (c)", 17, {"c": np.array(True)}, STATE),
+    "Bernoulli": ("s = Sigmoid(u)\ny = Bernoulli(s)", 17, {}, RANDOM),
+    "Multinomial": ("y = Multinomial <sample_size = 3> (u)", 17, {}, RANDOM),
+    "RandomNormalLike": ("y = RandomNormalLike(u)", 17, {}, RANDOM),
+    "RandomUniformLike": ("y = RandomUniformLike(u)", 17, {}, RANDOM),
+    "DynamicQuantizeLinear": (
+        "y, s, z = DynamicQuantizeLinear(u)",
+        17,
+        {},
+        "its scale is computed over the whole tensor",
+    ),
+    "InstanceNormalization": (
+        f"{ROWS3}y = InstanceNormalization(r, a, b)",
+        17,
+        {"d": [0, 2, 2], "a": (2,), "b": (2,)},
+        POSITIONS,
+    ),
+    "MeanVarianceNormalization": ("y = MeanVarianceNormalization <axes = [1]> (u)", 17, {}, POSITIONS),
+    "GroupNormalization": (
+        f"{ROWS3}y = GroupNormalization <num_groups = 1> (r, a, b)",
+        21,
+        {"d": [0, 2, 2], "a": (2,), "b": (2,)},
+        POSITIONS,
+    ),
+    "SequenceConstruct": ("s = SequenceConstruct(u, u)\ny = ConcatFromSequence <axis = 1> (s)", 17, {}, SEQUENCE),
+    "SplitToSequence": (
+        "s = SplitToSequence <axis = 1> (u, n)\ny = ConcatFromSequence <axis = 1> (s)",
+        17,
+        {"n": np.array(2)},
+        SEQUENCE,
+    ),
+    "SequenceInsert": (
+        "e = SequenceEmpty()\ns = SequenceInsert(e, u)\ny = ConcatFromSequence <axis = 1> (s)",
+        17,
+        {},
+        SEQUENCE,
+    ),
+    # What makes a sequence of the head is refused first, so this one is fed a tensor.
+    "ConcatFromSequence": ("y = ConcatFromSequence <axis = 1> (u)", 17, {}, SEQUENCE),
+}
+
+
+def named(op_type: str) -> str:
+    """The operator's line with a node name."""
+    lines = NEVER[op_type][0].splitlines()
+    return "\n".join(f"[it] {line}" if f"= {op_type}" in line else line for line in lines)
+
+
+UNKNOWN = {
+    "Conv": ("r = Reshape(u, d)\ny = Conv(r, K)", {"d": [0, 2, 2, 1], "K": (3, 2, 1, 1)}),
+    "LayerNormalization": ("y = LayerNormalization(u, c)", {"c": (4,)}),
+    "QuantizeLinear": ("y = QuantizeLinear(u, c)", {"c": 0.5}),
+    "ScatterElements": ("y = ScatterElements <axis = 1> (u, i, c)", {"batch": 1, "i": np.array([[0]]), "c": (1, 1)}),
+    "OneHot": ("i = Cast <to = 7> (u)\ny = OneHot(i, n, c)", {"n": np.array(3), "c": (2,)}),
+    "Trilu": ("y = Trilu(u)", {}),
+    "GlobalLpPool": ("r = Reshape(u, d)\ny = GlobalLpPool(r)", {"d": [0, 2, 2, 1]}),
+    "Optional": ("o = Optional(u)\ny = OptionalGetElement(o)", {}),
+}
+
+REFUSES = table(
+    {
+        f"{op_type}, never": Refuses(spent(named(op_type), opset, **weights), f"{op_type} 'it'", because)
+        for op_type, (_, opset, weights, because) in NEVER.items()
+    },
+    {
+        f"{op_type}, no rule": Refuses(
+            spent(text, **weights),
+            f"{op_type} '{next(line for line in text.splitlines() if op_type in line).split()[0]}'",
+            "no rule lifts this operator",
+        )
+        for op_type, (text, weights) in UNKNOWN.items()
+    },
+    {
+        "an operator of another domain": Refuses(
+            spent("y = com.acme.Sharpen <amount = 2> (u)"),
+            "com.acme.Sharpen 'y'",
+            "no rule lifts this operator",
+            with_domain("com.acme"),
+        ),
+        "an operator of another domain with a standard name": Refuses(
+            spent("[it] y = com.acme.Relu(u)"),
+            "com.acme.Relu 'it'",
+            "no rule lifts this operator",
+            with_domain("com.acme"),
+        ),
+        "an operator of another domain in front": Refuses(
+            unread("t = com.microsoft.Gelu(v)"),
+            "com.microsoft.Gelu 't'",
+            "no rule lifts this operator",
+            with_domain("com.microsoft"),
+        ),
+        "an operator that ONNX does not know": Refuses(
+            spent("y = Frobnicate(u)"), "Frobnicate 'y'", "no rule lifts this operator"
+        ),
+        "a subgraph that reads the head, in front": Refuses(
+            unread(
+                "t = If <then_branch = a () => (float p) {p = Neg(v)}, else_branch = b () => (float q) {q = Relu(v)}> (c)",
+                c=np.array(True),
+            ),
+            "If 't'",
+            STATE,
+        ),
+        "a branch chosen by the head": Refuses(
+            spent(
+                "m = ReduceMax <axes = [1]> (u)\ng = Greater(m, zero)\ny = If <then_branch = a () => (float p) {p = Neg(zero)}, "
+                "else_branch = b () => (float q) {q = Relu(zero)}> (g)",
+                batch=1,
+                zero=0.0,
+            ),
+            "If 'y'",
+            STATE,
+        ),
+        "an operator behind an unknown one is not blamed": Refuses(
+            spent("a = NonZero(u)\ny = Cast <to = 1> (a)"), "NonZero 'a'", DATA
+        ),
+        "one of two heads": Refuses(
+            head(
+                "v = Flatten(map)\ny = MatMul(v, M)\nw = MatMul(v, M)\nz = Softmax <axis = 0> (w)",
+                outputs="y z",
+                M=(12, 3),
+            ),
+            "Softmax 'z'",
+            "works along the batch axis",
+        ),
+    },
+)
+
+
+@every(REFUSES)
+def test_refuses(row: Refuses) -> None:
+    row.check()

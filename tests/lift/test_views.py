@@ -1,0 +1,419 @@
+"""Views: every spelling of "feature map becomes vector", and views inside the head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import onnx_fc2conv as fc2conv
+
+from ..networks import network
+from .tables import LeavesAlone, Lifts, Refuses, every, head, spent, table, unread, with_input
+
+# How the map [N, 2, 3, 2] becomes v [N, 12]: nodes, weights, batch, opsets.
+Spelling = tuple[str, dict[str, Any], Any, tuple[int, ...]]
+MANY = (7, 9, 11, 13, 18, 21, 26)
+
+COMPUTED = "q = Shape(map)\nn = Gather(q, zero)\n"
+SPELLINGS: dict[str, Spelling] = {
+    "Flatten": ("v = Flatten(map)", {}, "N", MANY),
+    "Flatten, axis 1": ("v = Flatten <axis = 1> (map)", {}, "N", MANY),
+    "Flatten, axis -3": ("v = Flatten <axis = -3> (map)", {}, "N", (11, 13, 21, 26)),
+    "Flatten, batch 3": ("v = Flatten(map)", {}, 3, (17,)),
+    "Reshape [0, -1]": ("v = Reshape(map, d)", {"d": [0, -1]}, "N", MANY),
+    "Reshape [-1, K]": ("v = Reshape(map, d)", {"d": [-1, 12]}, "N", MANY),
+    "Reshape [0, K]": ("v = Reshape(map, d)", {"d": [0, 12]}, "N", MANY),
+    "Reshape [N, K]": ("v = Reshape(map, d)", {"d": [3, 12]}, 3, (7, 13, 26)),
+    "Reshape [N, -1]": ("v = Reshape(map, d)", {"d": [3, -1]}, 3, (13,)),
+    "Reshape [1, -1]": ("v = Reshape(map, d)", {"d": [1, -1]}, 1, (7, 13, 26)),
+    "Reshape [1, K]": ("v = Reshape(map, d)", {"d": [1, 12]}, 1, (13,)),
+    "Reshape with allowzero": ("v = Reshape <allowzero = 1> (map, d)", {"d": [3, 12]}, 3, (14, 19, 26)),
+    "Reshape with allowzero and -1": ("v = Reshape <allowzero = 1> (map, d)", {"d": [-1, 12]}, "N", (14,)),
+    "Reshape by Constant node": (
+        "d = Constant <value = int64[2] {0, -1}> ()\nv = Reshape(map, d)",
+        {},
+        "N",
+        (7, 13, 26),
+    ),
+    "Reshape, then Reshape": ("r = Reshape(map, d)\nv = Reshape(r, e)", {"d": [0, 2, -1], "e": [0, -1]}, "N", (7, 13)),
+    "Reshape, then Flatten": ("r = Reshape(map, d)\nv = Flatten(r)", {"d": [0, 0, 6]}, "N", (7, 13)),
+    "Flatten, then Flatten": ("r = Flatten(map)\nv = Flatten(r)", {}, "N", (17,)),
+    "Reshape to [N, 1, K], then Squeeze": (
+        "r = Reshape(map, d)\nv = Squeeze(r, axes)",
+        {"d": [0, 1, -1], "axes": [1]},
+        "N",
+        (13, 26),
+    ),
+    "Reshape to [N, 1, K], then Flatten from axis 2": (
+        "r = Reshape(map, d)\nv = Flatten <axis = 2> (r)",
+        {"d": [0, 1, -1]},
+        "N",
+        (13,),
+    ),
+    "Unsqueeze, then Flatten": ("r = Unsqueeze(map, axes)\nv = Flatten(r)", {"axes": [1]}, "N", (13, 26)),
+    "Unsqueeze at the end, then Flatten": ("r = Unsqueeze <axes = [4]> (map)\nv = Flatten(r)", {}, "N", (7, 11)),
+    "Unsqueeze, Transpose, then Flatten": (
+        "r = Unsqueeze(map, axes)\ns = Transpose <perm = [0, 4, 1, 3, 2]> (r)\nv = Flatten(s)",
+        {"axes": [2]},
+        "N",
+        (13,),
+    ),
+    "computed: Shape, Gather, Unsqueeze, Concat": (
+        f"{COMPUTED}m = Unsqueeze(n, axes)\nd = Concat <axis = 0> (m, k)\nv = Reshape(map, d)",
+        {"zero": np.array(0), "axes": [0], "k": [-1]},
+        "N",
+        (13, 21, 26),
+    ),
+    "computed: Shape, Gather, Unsqueeze by attribute, Concat": (
+        f"{COMPUTED}m = Unsqueeze <axes = [0]> (n)\nd = Concat <axis = 0> (m, k)\nv = Reshape(map, d)",
+        {"zero": np.array(0), "k": [-1]},
+        "N",
+        (7, 9, 11),
+    ),
+    "computed: Shape, Slice, Concat with K": (
+        "q = Shape(map)\nn = Slice(q, s, e)\nd = Concat <axis = 0> (n, k)\nv = Reshape(map, d)",
+        {"s": [0], "e": [1], "k": [12]},
+        "N",
+        (10, 13, 26),
+    ),
+    "computed: Shape with end": (
+        "n = Shape <start = 0, end = 1> (map)\nd = Concat <axis = 0> (n, k)\nv = Reshape(map, d)",
+        {"k": [-1]},
+        "N",
+        (15, 26),
+    ),
+    "computed: K is a product of dims": (
+        "q = Shape(map)\nn = Gather(q, zero)\nf = Slice(q, one, four)\np = ReduceProd(f)\n"
+        "d = Concat <axis = 0> (n, p)\nv = Reshape(map, d)",
+        {"zero": [0], "one": [1], "four": [4]},
+        "N",
+        (),
+    ),
+    "computed: -1 first, K computed": (
+        "q = Shape(map)\nc = Gather(q, one)\nh = Gather(q, two)\nw = Gather(q, three)\na = Mul(c, h)\nb = Mul(a, w)\n"
+        "d = Concat <axis = 0> (k, b)\nv = Reshape(map, d)",
+        {"one": [1], "two": [2], "three": [3], "k": [-1]},
+        "N",
+        (13, 26),
+    ),
+    "computed: batch 3": (
+        f"{COMPUTED}d = Concat <axis = 0> (n, k)\nv = Reshape(map, d)",
+        {"zero": [0], "k": [-1]},
+        3,
+        (13,),
+    ),
+    "Transpose (0, 2, 3, 1)": ("n = Transpose <perm = [0, 2, 3, 1]> (map)\nv = Flatten(n)", {}, "N", MANY),
+    "Transpose (0, 3, 2, 1)": ("n = Transpose <perm = [0, 3, 2, 1]> (map)\nv = Flatten(n)", {}, "N", (7, 13, 26)),
+    "Transpose (0, 1, 3, 2)": (
+        "n = Transpose <perm = [0, 1, 3, 2]> (map)\nv = Reshape(n, d)",
+        {"d": [0, -1]},
+        "N",
+        (7, 13),
+    ),
+    "Transpose (0, 3, 1, 2)": (
+        "n = Transpose <perm = [0, 3, 1, 2]> (map)\nv = Reshape(n, d)",
+        {"d": [-1, 12]},
+        "N",
+        (13,),
+    ),
+    "Transpose (0, 2, 1, 3)": ("n = Transpose <perm = [0, 2, 1, 3]> (map)\nv = Flatten(n)", {}, "N", (13,)),
+    "Transpose and back": (
+        "n = Transpose <perm = [0, 2, 3, 1]> (map)\nr = Relu(n)\nm = Transpose <perm = [0, 3, 1, 2]> (r)\nv = Flatten(m)",
+        {},
+        "N",
+        (13,),
+    ),
+    "Transpose twice": (
+        "n = Transpose <perm = [0, 2, 3, 1]> (map)\nm = Transpose <perm = [0, 2, 1, 3]> (n)\nv = Flatten(m)",
+        {},
+        "N",
+        (13,),
+    ),
+    "Transpose behind a view": (
+        "r = Reshape(map, d)\nn = Transpose <perm = [0, 2, 1]> (r)\nv = Flatten(n)",
+        {"d": [0, 2, 6]},
+        "N",
+        (7, 13, 26),
+    ),
+    "Transpose behind the flattening and a view": (
+        "f = Flatten(map)\nr = Reshape(f, d)\nn = Transpose <perm = [0, 3, 1, 2]> (r)\nv = Reshape(n, e)",
+        {"d": [0, 2, 3, 2], "e": [0, -1]},
+        "N",
+        (13,),
+    ),
+    "Transpose with Relu behind it": (
+        "n = Transpose <perm = [0, 2, 3, 1]> (map)\nr = Relu(n)\nv = Flatten(r)",
+        {},
+        "N",
+        (13,),
+    ),
+    "channel shuffle": (
+        "r = Reshape(map, d)\nn = Transpose <perm = [0, 2, 1, 3]> (r)\nv = Flatten(n)",
+        {"d": [0, 2, 3, 2]},
+        "N",
+        (13,),
+    ),
+    "behind Relu": ("r = Relu(map)\nv = Flatten(r)", {}, "N", (7, 13)),
+    "behind Identity": ("r = Identity(map)\nv = Flatten(r)", {}, "N", (13,)),
+    "behind Dropout": ("r = Dropout(map)\nv = Flatten(r)", {}, "N", (7, 13)),
+    "behind a Mul per channel": ("r = Mul(map, c)\nv = Flatten(r)", {"c": (2, 1, 1)}, "N", (13,)),
+    "in front of Relu": ("f = Flatten(map)\nv = Relu(f)", {}, "N", (7, 13)),
+    "in front of Identity": ("f = Flatten(map)\nv = Identity(f)", {}, "N", (13,)),
+}
+BAKED = {"Reshape [1, -1] with a symbolic batch": ("v = Reshape(map, d)", {"d": [1, -1]})}  #: run with one image
+
+
+def spelling_rows() -> dict[str, Lifts]:
+    rows = {}
+    for name, (text, weights, batch, opsets) in SPELLINGS.items():
+        for opset in opsets:
+            made = head(f"{text}\ny = Gemm(v, M, C)", opset, batch=batch, M=(12, 4), C=(4,), **weights)
+            rows[f"{name}, opset {opset}"] = Lifts(made)
+    for name, (text, weights) in BAKED.items():
+        rows[name] = Lifts(head(f"{text}\ny = Gemm(v, M, C)", M=(12, 4), C=(4,), **weights), images=1)
+    for window, perm in (
+        ((4, 2), [0, 3, 2, 1]),
+        ((1, 3), [0, 2, 3, 1]),
+        ((5,), [0, 2, 1]),
+        ((2, 1, 3), [0, 2, 4, 3, 1]),
+    ):
+        for channels in (1, 2, 3):
+            size = channels * int(np.prod(window))
+            text = f"n = Transpose <perm = {perm}> (map)\nv = Flatten(n)\ny = Gemm(v, M, C)"
+            made = head(text, window=window, channels=channels, M=(size, 4), C=(4,))
+            rows[f"Transpose {perm}, window {window}, {channels} channels"] = Lifts(made)
+    return rows
+
+
+INSIDE: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "Flatten of a vector": ("y = Flatten(u)", 17, {}),
+    "Flatten of a vector, axis -1": ("y = Flatten <axis = -1> (u)", 17, {}),
+    "Reshape [0, 0]": ("y = Reshape(u, d)", 7, {"d": [0, 0]}),
+    "Reshape [-1, M]": ("y = Reshape(u, d)", 13, {"d": [-1, 6]}),
+    "Reshape to rank 3": ("y = Reshape(u, d)", 7, {"d": [0, 2, 3]}),
+    "Reshape to rank 4": ("y = Reshape(u, d)", 26, {"d": [-1, 1, 2, 3]}),
+    "Reshape to rank 3 and back": ("r = Reshape(u, d)\ny = Flatten(r)", 13, {"d": [0, 3, 2]}),
+    "Reshape to rank 3, Relu, and back": (
+        "r = Reshape(u, d)\nq = Relu(r)\ny = Reshape(q, e)",
+        13,
+        {"d": [0, 3, 2], "e": [0, 6]},
+    ),
+    "Reshape to rank 3 and another": ("r = Reshape(u, d)\ny = Reshape(r, e)", 13, {"d": [0, 3, 2], "e": [0, 2, -1]}),
+    "Unsqueeze, Squeeze": ("r = Unsqueeze(u, a)\ny = Squeeze(r, a)", 13, {"a": [2]}),
+    "Unsqueeze, Squeeze, by attribute": ("r = Unsqueeze <axes = [1, 3]> (u)\ny = Squeeze <axes = [3]> (r)", 11, {}),
+    "Unsqueeze, negative axis": ("y = Unsqueeze(u, a)", 26, {"a": [-1]}),
+    "Squeeze without axes": ("r = Unsqueeze(u, a)\ny = Squeeze(r)", 13, {"a": [1, 3]}),
+    "Squeeze to rank 1": ("r = ReduceMax <axes = [1]> (u)\ny = Squeeze(r, a)", 13, {"a": [1]}),
+    "Unsqueeze of rank 1": ("r = ReduceMax <axes = [1], keepdims = 0> (u)\ny = Unsqueeze(r, a)", 13, {"a": [1]}),
+    "Transpose that does nothing": ("y = Transpose <perm = [0, 1]> (u)", 13, {}),
+    "Transpose of two feature axes": ("r = Reshape(u, d)\ny = Transpose <perm = [0, 2, 1]> (r)", 7, {"d": [0, 3, 2]}),
+    "Transpose of three feature axes": (
+        "r = Reshape(u, d)\ny = Transpose <perm = [0, 3, 1, 2]> (r)",
+        13,
+        {"d": [0, 1, 3, 2]},
+    ),
+    "shuffle": (
+        "r = Reshape(u, d)\nq = Transpose <perm = [0, 2, 1]> (r)\ny = Reshape(q, e)",
+        13,
+        {"d": [0, 2, 3], "e": [0, -1]},
+    ),
+    "Expand of a column": ("r = ReduceMax <axes = [1]> (u)\ny = Expand(r, d)", 13, {"d": [1, 5]}),
+    "Expand of a column, batch not named": ("r = ReduceMax <axes = [1]> (u)\ny = Expand(r, d)", 8, {"d": [5]}),
+    "Expand that does nothing": ("y = Expand(u, d)", 13, {"d": [1, 6]}),
+    "Expand of rank 3": ("r = Reshape(u, d)\ny = Expand(r, e)", 13, {"d": [0, 3, 1, 2], "e": [1, 1, 4, 1]}),
+    "Expand to the batch by Shape": (
+        "r = ReduceMax <axes = [1]> (u)\nq = Shape(u)\ny = Expand(r, q)",
+        13,
+        {},
+    ),
+    "Expand of rank 1": ("r = ReduceMax <axes = [1], keepdims = 0> (u)\ny = Expand(r, d)", 13, {"d": [1]}),
+    "Reshape by a computed shape": (
+        "q = Shape(u)\nn = Gather(q, z)\nd = Concat <axis = 0> (n, k)\ny = Reshape(u, d)",
+        13,
+        {"z": [0], "k": [2, 3]},
+    ),
+    "Reshape and an FC behind it": (
+        "r = Reshape(u, d)\nf = Flatten(r)\ny = MatMul(f, L)",
+        13,
+        {"d": [0, 3, 2], "L": (6, 2)},
+    ),
+    "the same Reshape twice": ("y = Reshape(u, d)\nz = Reshape(u, d)", 13, {"d": [0, 3, 2], "outputs": "y z u"}),
+    "there and back, all outputs": ("y = Reshape(u, d)\nz = Flatten(y)", 13, {"d": [0, 3, 2], "outputs": "y z u"}),
+}
+INSIDE_FRONT: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "Transpose of feature axes": (
+        "r = Reshape(v, d)\nq = Transpose <perm = [0, 2, 1]> (r)\nt = Flatten(q)",
+        13,
+        {"d": [0, 3, 4]},
+    ),
+    "Expand": ("r = Slice(v, a, b, a)\nt = Expand(r, d)", 13, {"a": [1], "b": [2], "d": [1, 12]}),
+    "Unsqueeze and Squeeze": ("r = Unsqueeze(v, a)\nt = Squeeze(r, a)", 13, {"a": [2]}),
+    "Reshape with extra outputs": (
+        "r = Reshape(v, d)\ns = Relu(r)\nt = Flatten(s)",
+        13,
+        {"d": [0, 3, 4], "outputs": "v r s t y"},
+    ),
+    "Transpose with extra outputs": (
+        "r = Reshape(v, d)\nq = Transpose <perm = [0, 2, 1]> (r)\nt = Flatten(q)",
+        13,
+        {"d": [0, 3, 4], "outputs": "r q t y"},
+    ),
+}
+
+LIFTS = table(
+    spelling_rows(),
+    {
+        f"{name}, inside": Lifts(spent(text, opset, **{"units": 6, **weights}))
+        for name, (text, opset, weights) in INSIDE.items()
+    },
+    {
+        f"{name}, inside, batch 3, 1-D": Lifts(
+            spent(text, opset, **{"units": 6, "batch": 3, "window": (6,), **weights})
+        )
+        for name, (text, opset, weights) in INSIDE.items()
+    },
+    {
+        f"{name}, in front": Lifts(unread(text, opset, **weights))
+        for name, (text, opset, weights) in INSIDE_FRONT.items()
+    },
+    {
+        f"Squeeze of a map of one cell, opset {o}": Lifts(
+            head(f"v = Squeeze{line}\ny = Gemm(v, M, C)", o, window=(1, 1), axes=[2, 3], M=(2, 4), C=(4,))
+        )
+        for o, line in ((7, " <axes = [2, 3]> (map)"), (13, "(map, axes)"), (26, "(map, axes)"))
+    },
+    {
+        "Flatten of a map of one cell": Lifts(
+            head("v = Flatten(map)\ny = Gemm(v, M, C)", window=(1, 1), M=(2, 4), C=(4,))
+        ),
+        "Squeeze of one axis, then Flatten": Lifts(
+            head("q = Squeeze(map, axes)\nv = Flatten(q)\ny = Gemm(v, M, C)", window=(1, 3), axes=[2], M=(6, 4), C=(4,))
+        ),
+        "two spellings of one vector": Lifts(
+            head(
+                "a = Flatten(map)\nb = Reshape(map, d)\nv = Sub(a, b)\nw = Add(v, a)\ny = Gemm(w, M, C)",
+                d=[0, -1],
+                M=(12, 4),
+                C=(4,),
+            )
+        ),
+    },
+)
+
+REFUSES = {
+    "Transpose moves the batch, on the vector": Refuses(
+        unread("t = Transpose <perm = [1, 0]> (v)", batch=12), "Transpose 't'", "perm [1, 0] moves the batch axis"
+    ),
+    "Transpose without perm": Refuses(spent("y = Transpose(u)"), "Transpose 'y'", "perm [1, 0] moves the batch axis"),
+    "Transpose moves the batch, in front of the flatten": Refuses(
+        head("n = Transpose <perm = [1, 0, 2, 3]> (map)\nv = Flatten(n)\ny = MatMul(v, M)", batch=2, M=(12, 3)),
+        "Flatten 'v'",
+        "whose first axis is not the batch",
+    ),
+    "Reshape [-1, K / 2]": Refuses(
+        head("v = Reshape(map, d)\ny = MatMul(v, M)", d=[-1, 6], M=(6, 3)),
+        "Reshape 'v'",
+        "turns 1 image(s) into 2 row(s) of [6], so rows would mix windows",
+    ),
+    "Reshape [-1, 2 * K]": Refuses(
+        head("v = Reshape(map, d)\ny = MatMul(v, M)", batch=2, d=[-1, 24], M=(24, 3)),
+        "Reshape 'v'",
+        "turns 2 image(s) into 1 row(s) of [24]",
+    ),
+    "Reshape of the head into more rows": Refuses(
+        spent("y = Reshape(u, d)", d=[-1, 2]), "Reshape 'y'", "turns 1 image(s) into 2 row(s) of [2]"
+    ),
+    "Reshape to one axis": Refuses(
+        spent("y = Reshape(u, d)", batch=2, d=[-1]), "Reshape 'y'", "turns 2 image(s) into 8 row(s)"
+    ),
+    "Reshape that mixes images at an equal number of rows": Refuses(
+        head(
+            "r = Reshape(map, d)\nv = Transpose <perm = [1, 0, 2]> (r)\nw = Flatten(v)\ny = MatMul(w, M)",
+            batch=2,
+            d=[2, 2, 6],
+            M=(12, 3),
+        ),
+        "Transpose 'v'",
+        "moves the batch axis",
+    ),
+    "Flatten, axis 0": Refuses(
+        head("v = Flatten <axis = 0> (map)\ny = MatMul(v, M)", batch=2, M=(24, 3)),
+        "Flatten 'v'",
+        "turns 2 image(s) into 1 row(s) of [24]",
+    ),
+    "Flatten, axis 2": Refuses(
+        head("v = Flatten <axis = 2> (map)\ny = MatMul(v, M)", M=(6, 3)),
+        "Flatten 'v'",
+        "turns 1 image(s) into 2 row(s)",
+    ),
+    "Flatten, axis -1": Refuses(
+        head("v = Flatten <axis = -1> (map)\ny = MatMul(v, M)", M=(2, 3)),
+        "Flatten 'v'",
+        "turns 1 image(s) into 6 row(s)",
+    ),
+    "Unsqueeze in front of the batch": Refuses(
+        spent("y = Unsqueeze(u, a)", batch=3, a=[0]), "Unsqueeze 'y'", "turns 3 image(s) into 1 row(s)"
+    ),
+    "Squeeze without axes at batch 1": Refuses(
+        spent("y = Squeeze(u)", batch=1), "Squeeze 'y'", "turns 1 image(s) into 4 row(s)"
+    ),
+    "Reshape to a shape that is a graph input": Refuses(
+        spent("y = Reshape(u, d)", d=[0, 4]),
+        "Reshape 'y'",
+        "its input 'd' is neither a constant nor computed from the image",
+        with_input("d"),
+    ),
+    "Reshape to a shape that cannot be computed": Refuses(
+        spent("q = Shape(u)\nn = NonZero(q)\nd = Flatten(n)\ny = Reshape(u, d)"),
+        "Reshape 'y'",
+        "its target shape is computed in a way that is not understood",
+    ),
+    "Reshape that copies a dim that is not there": Refuses(
+        spent("y = Reshape(u, d)", d=[-1, 4, 0]), "Reshape 'y'", "copies a dim that its input does not have"
+    ),
+    "Expand repeats the images": Refuses(
+        spent("y = Expand(u, d)", batch=1, d=[3, 4]), "Expand 'y'", "repeats the images of the batch"
+    ),
+    "Expand adds an axis in front": Refuses(
+        spent("y = Expand(u, d)", batch=1, d=[2, 1, 4]), "Expand 'y'", "adds an axis in front of the batch"
+    ),
+    "two feature axes in front of the flatten": Refuses(
+        head("r = Unsqueeze(map, a)\nq = Concat <axis = 1> (r, r)\nv = Flatten(q)\ny = MatMul(v, M)", a=[1], M=(24, 3)),
+        "Flatten 'v'",
+        "has 2 feature axes instead of one",
+    ),
+    "Tile": Refuses(spent("y = Tile(u, r)", r=[1, 2]), "Tile 'y'", "no rule lifts this operator"),
+}
+
+LEAVES_ALONE = {
+    "what makes the map": LeavesAlone(
+        head("[a] r = Relu(map)\n[b] n = Mul(r, c)\nv = Flatten(n)\ny = MatMul(v, M)", c=(2, 1, 1), M=(12, 3)), "r n"
+    ),
+}
+
+
+@every(LIFTS)
+def test_lifts(row: Lifts) -> None:
+    row.check()
+
+
+@every(REFUSES)
+def test_refuses(row: Refuses) -> None:
+    row.check()
+
+
+@every(LEAVES_ALONE)
+def test_leaves_alone(row: LeavesAlone) -> None:
+    row.check()
+
+
+@pytest.mark.parametrize(
+    "name", ["Flatten, axis -3", "Reshape [-1, K]", "Transpose (0, 2, 3, 1)", "Transpose (0, 3, 2, 1)"]
+)
+def test_a_spelling_costs_no_node(name: str) -> None:
+    text, weights, batch, opsets = SPELLINGS[name]
+    original = network(head(f"{text}\ny = Gemm(v, M, C)", opsets[-1], batch=batch, M=(12, 4), C=(4,), **weights))
+    model = fc2conv.convert(original, verify=False).model
+    assert [n.op_type for n in model.graph.node] == ["Conv", "Conv"]
