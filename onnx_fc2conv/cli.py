@@ -8,16 +8,21 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import fields
+from io import TextIOWrapper
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._version import __version__
-from .errors import Fc2ConvError, UsageError
+from .errors import Fc2ConvError, UsageError, printable
 from .settings import Settings, parse_size
 
+if TYPE_CHECKING:
+    from .report import Report
+
 PROGRAM = "onnx-fc2conv"
+LONGEST_LINE = 500
 
 _DESCRIPTION = (
     "Rewrite the fully connected heads of an ONNX model into equivalent Conv nodes, free its spatial input dims, and "
@@ -60,28 +65,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 converted and verified, 1 not converted, 2 usage or unreadable input, 3 a check failed.
     """
     warnings.simplefilter("ignore")  # a warning of a library would break "one line on stderr"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is still shown
     try:
         return _run(argv)
     except Fc2ConvError as e:
         return _say(str(e), e.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         return _say("interrupted; nothing was written", 130)
     except MemoryError:
-        return _say("not enough memory for this model", 1)
+        return _say("not enough memory for this model; nothing was written", 1)
     except Exception as e:
-        place = e.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f" at {os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place else ""
-        return _say(f"internal error{where}, nothing was written; please report it: {type(e).__name__}: {e}", 1)
+        return _say(f"internal error at {_place(e)}, nothing was written; please report it: {type(e).__name__}: {e}", 1)
+
+
+def _place(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else "an unknown place"
 
 
 def _say(message: str, code: int) -> int:
-    text = " ".join(message.split())
-    print(f"{PROGRAM}: {text if len(text) <= 500 else text[:497] + '...'}", file=sys.stderr)
+    """One line on stderr, of at most 500 characters."""
+    line = f"{PROGRAM}: {printable(' '.join(message.split()))}"
+    with suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            print(line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}...", file=sys.stderr, flush=True)
     return code
 
 
@@ -95,21 +106,41 @@ def _run(argv: Sequence[str] | None) -> int:
     settings = Settings(**arguments)
 
     from . import model_io, pipeline
-    from .report import markdown, print_report
+    from .report import markdown
 
+    if settings.report is not None:
+        model_io.Target.of(settings.report, source)
     if target is None:
         report = pipeline.inspect(source, settings)
     else:
         model_io.Target.of(target, source)
+        if settings.report is not None and os.path.realpath(settings.report) == os.path.realpath(target):
+            raise UsageError(f"'{target}' cannot be both the model and the report")
         with _Progress(settings.quiet) as progress:
             result = pipeline.convert(source, settings, progress)
             result.save(target)
         report = result.report
-    if settings.report:
+    if settings.report is not None:
         as_markdown = settings.report.lower().endswith(".md")
         model_io.write_text(settings.report, markdown(report) if as_markdown else report.to_json())
-    if not settings.quiet:
+    return 0 if settings.quiet else _print(report)
+
+
+def _print(report: Report) -> int:
+    """The report on stdout. What was asked for is done by now, so a reader that went away is no failure."""
+    from .report import print_report
+
+    if sys.stdout is None:
+        return 0
+    try:
         print_report(report, sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as e:
+        done = f"'{report.output}' was written" if report.output else "nothing was to be written"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _say(f"the report cannot be printed ({e.strerror}); {done}", 2)
     return 0
 
 
@@ -119,7 +150,7 @@ class _Progress(AbstractContextManager["_Progress"]):
     AFTER = 1.0
 
     def __init__(self, quiet: bool) -> None:
-        self._wanted = sys.stderr.isatty() and not quiet
+        self._wanted = sys.stderr is not None and sys.stderr.isatty() and not quiet
         self._start = time.monotonic()
         self._bar: Any = None
         self._task: Any = None

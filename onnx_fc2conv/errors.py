@@ -48,3 +48,8 @@ class VerificationFailed(Fc2ConvError):
     """The converted model was built and a check rejected it; nothing is written."""
 
     exit_code = 3
+
+
+def printable(text: str) -> str:
+    """The text with everything that a terminal would act on (escapes, line breaks) written out instead."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

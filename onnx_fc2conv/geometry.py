@@ -255,7 +255,7 @@ class Geometry:
             if data["schema"] != SCHEMA:
                 raise ValueError(f"geometry has schema {data['schema']}, this version reads {SCHEMA}")
             return cls({name: _grid_from_dict(row) for name, row in data["outputs"].items()})
-        except (KeyError, TypeError) as e:
+        except (KeyError, TypeError, AttributeError, RecursionError) as e:
             raise ValueError(f"geometry is damaged: {e}") from e
 
 

@@ -40,6 +40,8 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
     head, cuts, maps, trace = walk.head, walk.cuts, walk.maps, walk.trace
     if not any(op.op_type in FULLY_CONNECTED for op in head):
         raise NothingToConvert("no fully connected node stands behind a flattened feature map")
+    if not any(name in op.outputs for op in head for name in model.outputs):
+        raise NothingToConvert("no graph output depends on the fully connected nodes")
     for name in cuts:
         _require_window(maps[name], image, model, trace)
     return Plan(model, shapes, constants, maps, list(cuts), head, _causes(model, cuts, trace), image)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from .errors import Unliftable
+from .tensors import read
 
 UNARY = frozenset(
     """Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid
@@ -72,8 +73,7 @@ class Array:
     @classmethod
     def stored(cls, tensor: onnx.TensorProto, folder: str) -> Array:
         """A constant of the model; external data is looked for in ``folder``."""
-        load = lambda: onnx.numpy_helper.to_array(tensor, base_dir=folder)  # noqa: E731
-        return cls(tensor.name, tuple(tensor.dims), tensor.data_type, load, tensor)
+        return cls(tensor.name, tuple(tensor.dims), tensor.data_type, partial(read, tensor, folder), tensor)
 
     def ints(self) -> list[int]:
         """The values as a flat list of Python ints (axes, sizes, indices)."""
@@ -191,22 +191,32 @@ def view(proto: onnx.ModelProto, folder: str) -> Model:
         graph = gs.import_onnx(proto)
     opsets = {o.domain: o.version for o in proto.opset_import}
     opset = opsets.get("", opsets.get("ai.onnx", 1))
-    ops = [_op(i, node, opsets.get(node.domain or "", opset), folder) for i, node in enumerate(graph.nodes)]
+    ops = [
+        _op(i, node, opsets.get(node.domain or "", opset), _captured(stored), folder)
+        for i, (node, stored) in enumerate(zip(graph.nodes, proto.graph.node, strict=True))
+    ]
     ordered = toposort(ops)
     constants = {t.name: Array.stored(t, folder) for t in proto.graph.initializer}
     inputs = [i for i in proto.graph.input if i.name not in constants]
     return Model(proto, folder, ordered, constants, inputs, opset, ordered == ops)
 
 
-def _op(index: int, node: gs.Node, since: int, folder: str) -> Op:
-    captured: set[str] = set()
+def _captured(node: onnx.NodeProto) -> frozenset[str]:
+    """Names that the subgraphs of a node read from outside of themselves."""
+    found: set[str] = set()
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            inner = {value.name for value in (*graph.input, *graph.initializer)}
+            inner |= {name for n in graph.node for name in n.output}
+            read_inside = {name for n in graph.node for name in (*n.input, *_captured(n))}
+            found |= (read_inside | {o.name for o in graph.output}) - inner
+    return frozenset(found - {""})
+
+
+def _op(index: int, node: gs.Node, since: int, captured: frozenset[str], folder: str) -> Op:
     attrs: dict[str, Any] = {}
     for name, value in node.attrs.items():
-        if isinstance(value, gs.Graph):
-            captured |= {t.name for inner in value.nodes for t in inner.inputs}
-            captured |= {t.name for sub in value.subgraphs(recursive=True) for n in sub.nodes for t in n.inputs}
-            captured |= {t.name for t in value.outputs}
-        elif isinstance(value, gs.Constant):
+        if isinstance(value, gs.Constant):
             lazy = value._values
             stored = isinstance(lazy, gs.ir.tensor.LazyValues)
             value = Array.stored(lazy.tensor, folder) if stored else Array.of(name, value.values)
@@ -220,7 +230,7 @@ def _op(index: int, node: gs.Node, since: int, folder: str) -> Op:
         [t.name for t in node.outputs],
         since,
         attrs,
-        frozenset(n for n in captured if n),
+        captured,
     )
 
 

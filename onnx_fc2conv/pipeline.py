@@ -144,10 +144,11 @@ def read_geometry(path: Any) -> Geometry:
         UsageError: the model was not made by this tool, or its geometry is damaged.
     """
     proto = path if isinstance(path, ModelProto) else model_io.parse(path)
+    name = "the model" if isinstance(path, ModelProto) else f"'{path}'"
     for prop in proto.metadata_props:
         if prop.key == METADATA_KEY:
             try:
                 return Geometry.from_json(prop.value)
             except ValueError as e:
-                raise UsageError(f"'{path}': {e}") from e
-    raise UsageError(f"'{path}' carries no geometry: it was not made by onnx-fc2conv, or its metadata was stripped")
+                raise UsageError(f"{name}: {e}") from e
+    raise UsageError(f"{name} carries no geometry: it was not made by onnx-fc2conv, or its metadata was stripped")

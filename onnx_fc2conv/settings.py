@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import UsageError
@@ -52,8 +52,3 @@ def parse_size(text: str) -> Size:
     if not size or min(size) < 1 or len(size) > 3:
         raise UsageError(f"--size {text!r} must look like 512x1024 (height x width)")
     return size
-
-
-def option_names() -> list[str]:
-    """The field names, in the order in which help prints them."""
-    return [f.name for f in fields(Settings)]

@@ -363,7 +363,9 @@ def test_an_existing_model_with_external_data_is_replaced_with_its_data(
         image = integers((1, 1, 8, 8), seed=3)
         fc2conv.convert(source).save(tmp_path / seed / "expected.onnx")
         np.testing.assert_array_equal(run(tmp_path / "out.onnx", image), run(tmp_path / seed / "expected.onnx", image))
-    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {"out.onnx", "out.onnx.data"}
+    data = {p.name for p in tmp_path.iterdir() if p.is_file()} - {"out.onnx"}
+    assert len(data) == 1, "the data file of the model that was replaced is still there"
+    assert data.pop().startswith("out.onnx.")
 
 
 def _same(source: Path) -> Path:
@@ -593,14 +595,14 @@ def test_write_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["missing/r.json", "folder", "n" * 300])
 def test_write_text_refuses(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(fc2conv.UsageError, match="cannot write the report"):
+    with pytest.raises(fc2conv.UsageError, match="cannot write|is a folder"):
         write_text(str(tmp_path / name), "text")
     assert snapshot(tmp_path) == {"folder": "not a file"}
 
 
 def test_write_text_on_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing.os, "replace", _failing(errno.ENOSPC))
-    with pytest.raises(fc2conv.UsageError, match="cannot write the report"):
+    with pytest.raises(fc2conv.UsageError, match="cannot write|is a folder"):
         write_text(str(tmp_path / "r.json"), "text")
     assert not list(tmp_path.iterdir())
 

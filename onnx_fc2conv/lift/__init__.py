@@ -69,8 +69,8 @@ def _apply(rewriter: Rewriter, plan: Plan, shared: Shared) -> tuple[Windowed, ..
             raise op.refuse(f"its input '{operand.name}' is computed at run time, not a constant")
     try:
         results = rule(rewriter, *operands)
-    except (TypeError, AttributeError) as e:
-        raise op.refuse(f"its operands are not of the kinds that are lifted ({e})") from e
+    except (TypeError, AttributeError, ValueError, IndexError, KeyError) as e:
+        raise op.refuse(f"its operands or attributes are not of the kinds that are lifted ({e})") from e
     return results if isinstance(results, tuple) else (results,)
 
 

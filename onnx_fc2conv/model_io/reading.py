@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, defs
 from onnx.external_data_helper import ExternalDataInfo
 
 from ..errors import UnreadableModel
-from ..ops import Model, view
-from .tensors import bytes_for, external_path, tensors
+from ..ops import STANDARD_DOMAINS, Model, view
+from ..tensors import bytes_for, external_path, tensors
 
 
 def load(source: Any) -> tuple[Model, str]:
@@ -68,6 +69,11 @@ def _checked(proto: ModelProto, folder: str, name: str) -> Model:
         raise UnreadableModel(f"'{name}' is not an ONNX model: it has no graph or no opset")
     if not proto.graph.output:
         raise UnreadableModel(f"'{name}' has no graph outputs")
+    newest = defs.onnx_opset_version()
+    if any(o.domain in STANDARD_DOMAINS and o.version > newest for o in proto.opset_import):
+        raise UnreadableModel(
+            f"'{name}' needs an opset newer than {newest}, the newest that onnx {onnx.__version__} knows"
+        )
     try:
         for tensor in tensors(proto):
             _check_tensor(tensor, folder)
@@ -114,7 +120,11 @@ def _check_external(tensor: TensorProto, folder: str, what: str, expected: int |
 
 
 def _check_names(model: Model) -> None:
-    defined: set[str] = {i.name for i in model.inputs} | set(model.constants)
+    names = [t.name for t in model.proto.graph.initializer]
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise UnreadableModel(f"initializer '{twice}' is defined twice")
+    defined: set[str] = {i.name for i in model.inputs} | set(names)
     defined |= {t.values.name for t in model.proto.graph.sparse_initializer}
     for op in model.ops:
         for name in op.outputs:
@@ -122,8 +132,8 @@ def _check_names(model: Model) -> None:
                 raise UnreadableModel(f"value '{name}' is defined twice", str(op))
             defined.add(name)
     for op in model.ops:
-        for name in op.inputs:
-            if name and name not in defined:
+        for name in op.reads():
+            if name not in defined:
                 raise UnreadableModel(f"its input '{name}' is not defined anywhere in the model", str(op))
     for name in model.outputs:
         if name not in defined:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 from ..conversion import Verdict
@@ -98,12 +99,13 @@ class Report:
     schema: int = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
+        """JSON-ready; numbers that are not finite become null, because JSON has none."""
+        ready: dict[str, Any] = _finite(asdict(self))
+        return ready
 
     def to_json(self) -> str:
         """The JSON text that ``--report FILE.json`` writes."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def headline(self) -> str:
         """What happened, in one line."""
@@ -131,3 +133,11 @@ class Report:
         if not crops:
             return "not measured"
         return f"confirmed on {sum(c.cells or 0 for c in crops)} image crops"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

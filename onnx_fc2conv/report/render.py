@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from ..errors import printable
 from .data import CheckRow, NodeRow, OutputRow, Report
 
 PIPED_WIDTH = 120
@@ -19,18 +20,20 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
         width: columns; default: the terminal's, or 120 where there is none.
     """
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text
 
-    console = Console(file=stream, highlight=False, width=width or (None if stream.isatty() else PIPED_WIDTH))
-    console.print(f"[bold]{escape(report.headline())}[/bold]")
+    width = width or (None if stream.isatty() else PIPED_WIDTH)
+    console = Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
+    console.print(Text(printable(report.headline()), "bold"))
     trained = f"trained size {_x(report.trained_size)}"
-    console.print(f"input '{escape(report.image_input)}', {trained}, valid sizes: {report.valid_sizes}")
+    console.print(printable(f"input '{report.image_input}', {trained}, valid sizes: {report.valid_sizes}"))
 
     def table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-        t = Table(*columns, title=escape(title), title_justify="left", title_style="bold")
+        headers = [Column(name, overflow="fold") for name in columns]
+        t = Table(*headers, title=Text(printable(title), "bold"), title_justify="left")
         for row in rows:
-            t.add_row(*map(escape, row))
+            t.add_row(*(Text(printable(cell)) for cell in row))
         console.print(t)
 
     for head in report.heads:
@@ -40,17 +43,18 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
     outputs = _output_cells(report.outputs)
     shown = outputs if len(outputs) <= 8 else [*outputs[:7], (f"... {len(outputs) - 7} more", "", "", "", "")]
     table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
-    style = "green" if report.verdict == "exact" else "yellow"
-    console.print(f"[bold {style}]{report.verdict}[/]: {escape(report.verdict_words())}")
+    style = "bold green" if report.verdict == "exact" else "bold yellow"
+    console.print(Text(report.verdict, style) + Text(printable(f": {report.verdict_words()}")))
     if report.checks:
         table("checks", ("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
 
 
 def markdown(report: Report) -> str:
     """The Markdown text that ``--report FILE.md`` writes."""
-    lines = [f"# {report.headline()}", "", f"Verdict: **{report.verdict}**. {report.verdict_words()}", ""]
+    words = f"Verdict: **{report.verdict}**. {printable(report.verdict_words())}"
+    lines = [f"# {printable(report.headline())}", "", words, ""]
     for head in report.heads:
-        lines += [f"## Head behind `{head.feature_map}` {head.feature_map_shape}", ""]
+        lines += [f"## Head behind `{printable(head.feature_map)}` {head.feature_map_shape}", ""]
         lines += _markdown(("node", "from", "to", "kernel"), _node_cells(head.nodes))
     lines += ["## Outputs", ""]
     lines += _markdown(("output", "shape", "window", "stride", "grid"), _output_cells(report.outputs))
@@ -97,5 +101,5 @@ def _check_cells(checks: list[CheckRow]) -> Sequence[tuple[str, ...]]:
 
 def _markdown(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(printable(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return [*lines, ""]

@@ -18,7 +18,7 @@ from onnx import ModelProto, TensorProto
 
 from .. import dtypes
 from ..conversion import Conversion, text
-from ..errors import VerificationFailed
+from ..errors import UnreadableModel, VerificationFailed
 from ..settings import Size
 from .bounds import Bounds
 from .compare import error
@@ -97,7 +97,7 @@ class Verifier:
         """
         steps = 3 + 3 * len(sizes)
         self._progress("structure", 0, steps)
-        require_valid(self._proto)
+        require_valid(self._proto, self._plan.model.proto)
         require_converted(self._conversion, self._proto)
         self._load()
         note = "ONNX checker, loads in onnxruntime, no FC left, spatial dims free"
@@ -121,7 +121,7 @@ class Verifier:
             self._oracle = Oracle(self._plan)
         except RuntimeRefusal as e:
             reason = f"onnxruntime does not load the original model, so nothing can be checked: {e}"
-            raise VerificationFailed(reason) from e
+            raise UnreadableModel(reason) from e
         try:
             self._session = Session(self._proto, self._folder)
             self._default = Session(self._proto, self._folder, default=True)
@@ -259,7 +259,10 @@ class Verifier:
         image = self._plan.image.name
         grid = self._lifted[names[0]].grid
         grid_size = grid.grid_size(size)
-        cells = sample_cells(grid_size, self._bounds.crop_cells(), sum(grid_size))
+        # The last box may stick out of the image by the pixels that the trained size itself leaves over.
+        room = tuple((n - t) // s + 1 for n, t, s in zip(size, grid.trained_size, grid.stride, strict=True))
+        whole = tuple(map(min, grid_size, room))
+        cells = sample_cells(whole, self._bounds.crop_cells(), sum(whole))
         answers = []
         for cell in cells:
             crop = image_crop(self._plan, feeds[image], cell, grid.stride)

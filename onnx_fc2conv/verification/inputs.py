@@ -49,9 +49,9 @@ class Images:
     def _values(self, shape: list[int], dtype: np.dtype) -> np.ndarray:
         if dtype.kind in "iu":
             info = np.iinfo(dtype)
-            return self._rng.integers(info.min, info.max, shape, endpoint=True).astype(dtype)
+            return np.asarray(self._rng.integers(info.min, info.max, shape, endpoint=True), dtype)
         levels = self._rng.integers(-LEVELS // 2, LEVELS * 3 // 2, shape, endpoint=True)
-        return (levels * (self.scale / LEVELS)).astype(dtype)
+        return np.asarray(levels * (self.scale / LEVELS), dtype)
 
     def choose_scale(self, answers: Callable[[Feeds], list[np.ndarray]]) -> bool:
         """Take the first scale at which all answers differ between two images; false if there is none."""

@@ -13,6 +13,8 @@ import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, TensorProto, defs, helper, numpy_helper
 
+from ..tensors import read, tensors
+
 Feeds = dict[str, np.ndarray]
 
 ort.set_default_logger_severity(4)
@@ -48,7 +50,7 @@ class Session:
                 if self._keep:
                     values = [ort.OrtValue.ortvalue_from_numpy(v) for v in self._keep.values()]
                     options.add_external_initializers(list(self._keep), values)
-                model = _runnable(proto).SerializeToString()
+                model = _runnable(_inlined(proto, folder)).SerializeToString()
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as e:  # the bindings raise many types, all of them refusals
             raise RuntimeRefusal(one_line(e)) from e
@@ -70,11 +72,20 @@ class Session:
 
 
 def _external(proto: ModelProto, folder: str) -> Feeds:
-    return {
-        t.name: numpy_helper.to_array(t, base_dir=folder)
-        for t in proto.graph.initializer
-        if t.data_location == TensorProto.EXTERNAL
-    }
+    return {t.name: read(t, folder) for t in proto.graph.initializer if t.data_location == TensorProto.EXTERNAL}
+
+
+def _inlined(proto: ModelProto, folder: str) -> ModelProto:
+    """The model with the external data of subgraphs and attributes inside, where a session cannot be given them."""
+    at_top = {t.name for t in proto.graph.initializer}
+    if not any(t.data_location == TensorProto.EXTERNAL and t.name not in at_top for t in tensors(proto)):
+        return proto
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    for tensor in tensors(copy):
+        if tensor.data_location == TensorProto.EXTERNAL and tensor.name not in at_top:
+            tensor.CopyFrom(numpy_helper.from_array(np.asarray(read(tensor, folder)), tensor.name))
+    return copy
 
 
 @lru_cache(maxsize=1)

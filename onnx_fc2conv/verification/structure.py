@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import os
+from math import prod
 
 import onnx
 from onnx import ModelProto, TensorProto
 
 from ..conversion import Conversion
-from ..errors import VerificationFailed
+from ..errors import UnreadableModel, VerificationFailed
 from ..ops import FULLY_CONNECTED
+from ..tensors import bytes_for, tensors
 from .runtime import RuntimeRefusal, Session, newest_opset, one_line, opset_of
 
 
-def require_valid(proto: ModelProto) -> None:
+def require_valid(proto: ModelProto, original: ModelProto) -> None:
     """Accepted by the ONNX checker with full shape inference.
 
     Raises:
         VerificationFailed: it is not.
+        UnreadableModel: it is not, and neither is the original, for the same kind of reason.
     """
+    complaint = _complaint(proto)
+    if complaint is None:
+        return
+    if _complaint(original) is not None:
+        raise UnreadableModel(f"the ONNX checker rejects the original model: {_complaint(original)}")
+    raise VerificationFailed(f"structure: the ONNX checker rejects the converted model: {complaint}")
+
+
+def _complaint(proto: ModelProto) -> str | None:
     try:
         onnx.checker.check_model(_without_external(proto), full_check=True)
     except Exception as e:  # the checker raises several types
-        raise VerificationFailed(f"structure: the ONNX checker rejects the converted model: {one_line(e)}") from e
+        return one_line(e)
+    return None
 
 
 def require_loads(path: str) -> None:
@@ -48,7 +61,7 @@ def require_converted(conversion: Conversion, proto: ModelProto) -> None:
     for node in proto.graph.node:
         if node.op_type in ("Shape", "Size") or not any(name in behind for name in node.input):
             continue
-        if node.op_type in FULLY_CONNECTED and any(o in conversion.rewrite.values for o in node.output):
+        if node.op_type in FULLY_CONNECTED:
             raise VerificationFailed(
                 "structure: a fully connected node is left in the head", node.name or node.output[0]
             )
@@ -65,17 +78,22 @@ def require_converted(conversion: Conversion, proto: ModelProto) -> None:
 
 
 def _without_external(proto: ModelProto) -> ModelProto:
-    """A stand-in for the checker: external weights become inputs of their shape, since their files are not here."""
-    external = [t for t in proto.graph.initializer if t.data_location == TensorProto.EXTERNAL]
-    if not external:
+    """A stand-in for the checker, which would look for data files: external weights become inputs, or zeros."""
+    if not any(t.data_location == TensorProto.EXTERNAL for t in tensors(proto)):
         return proto
     stand_in = ModelProto()
     stand_in.CopyFrom(proto)
-    names = {t.name for t in external}
-    listed = {i.name for i in proto.graph.input}
-    del stand_in.graph.initializer[:]
-    stand_in.graph.initializer.extend(t for t in proto.graph.initializer if t.name not in names)
-    stand_in.graph.input.extend(
+    graph = stand_in.graph
+    external = [t for t in proto.graph.initializer if t.data_location == TensorProto.EXTERNAL]
+    names, listed = {t.name for t in external}, {i.name for i in graph.input}
+    del graph.initializer[:]
+    graph.initializer.extend(t for t in proto.graph.initializer if t.name not in names)
+    graph.input.extend(
         onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in external if t.name not in listed
     )
+    for tensor in tensors(stand_in):
+        if tensor.data_location == TensorProto.EXTERNAL:  # in a subgraph or an attribute
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
+            tensor.raw_data = bytes(bytes_for(tensor.data_type, prod(tensor.dims)) or 0)
     return stand_in

@@ -617,6 +617,13 @@ CASES: dict[str, Case] = {
     "Softmax before opset 13 takes all axes": Case(
         "map = Softmax (x)", verdict="global context", nodes=("Softmax 'map'",), terms=160, opset=12
     ),
+    "Softmax over channels on, before opset 13": Case(
+        "map = Softmax <axis = 1> (x)",
+        verdict="global context",
+        nodes=("Softmax 'map'",),
+        terms=160,
+        opset=12,
+    ),
     "LpNormalization over channels": Case("map = LpNormalization <axis = 1> (x)", terms=2),
     "LpNormalization over the width": Case(
         "map = LpNormalization (x)", verdict="global context", nodes=("LpNormalization 'map'",), terms=8
@@ -757,6 +764,32 @@ def test_the_effective_stride_and_the_verdict(case: Case) -> None:
     assert conversion.verdict == case.verdict
     assert sorted({c.node for c in conversion.inexact}) == sorted(case.nodes)
     assert sorted({c.node for c in conversion.phases}) == sorted(case.phase)
+
+
+EFFECTIVE = [  # receptive field and effective padding, in pixels
+    ("Conv", (3, 3), (0, 0)),
+    ("Conv dilations", (5, 7), (0, 0)),
+    ("Conv pads", (3, 3), (1, 1)),
+    ("Conv pads before", (3, 3), (1, 0)),
+    ("Conv pads after", (3, 3), (0, 0)),
+    ("Conv SAME_UPPER", (3, 3), (1, 1)),
+    ("Conv SAME even kernel", (2, 2), (1, 1)),
+    ("Conv SAME stride 2", (3, 3), (0, 0)),
+    ("Conv chain", (5, 6), (0, 0)),
+    ("Conv chain, the second pads", (6, 6), (2, 2)),
+    ("MaxPool overlapping", (3, 2), (0, 0)),
+    ("Pad", (1, 1), (1, 0)),
+    ("Slice crops the border", (1, 1), (-1, -2)),
+    ("Residual with pads", (3, 3), (1, 1)),
+    ("SpaceToDepth", (2, 2), (0, 0)),
+    ("NHWC image", (3, 3), (0, 0)),
+]
+
+
+@pytest.mark.parametrize(("name", "receptive_field", "padding"), EFFECTIVE, ids=[row[0] for row in EFFECTIVE])
+def test_receptive_field_and_padding(name: str, receptive_field: tuple[int, ...], padding: tuple[int, ...]) -> None:
+    grid = prepared(CASES[name]).geometry.grid
+    assert (grid.field, grid.padding) == (receptive_field, padding)
 
 
 def crops(case: Case, steps: int, more: Sequence[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -214,11 +214,13 @@ def with_input(name: str) -> Change:
     return change
 
 
-def with_domain(name: str) -> Change:
-    """Import version 1 of a domain."""
+def as_custom(value: str, domain: str, op_type: str) -> Change:
+    """Exchange the operator of the node that makes a value for one of another domain."""
 
     def change(model: ModelProto) -> None:
-        model.opset_import.append(helper.make_opsetid(name, 1))
+        (node,) = (n for n in model.graph.node if value in n.output)
+        node.domain, node.op_type = domain, op_type
+        model.opset_import.append(helper.make_opsetid(domain, 1))
 
     return change
 

@@ -318,7 +318,8 @@ REFUSES = {
     ),
     "effective strides 2 and 4": Refuses(
         spent(
-            "p = MaxPool <kernel_shape = [1, 1], strides = [2, 2]> (map)\nw = Flatten(p)\na = MatMul(w, M)\ny = Add(u, a)",
+            "p = MaxPool <kernel_shape = [1, 1], strides = [2, 2]> (map)\nw = Flatten(p)\n"
+            "a = MatMul(w, M)\ny = Add(u, a)",
             M=(4, 4),
         ),
         "Add 'y'",

@@ -139,7 +139,6 @@ def heads(draw: Any) -> Head:
     for node in draw(st.lists(st.sampled_from(NODES), min_size=1, max_size=6)):
         node(d)
     if not d.fcs:
-        d.bound = min(d.bound, EXACT // 2 // d.features)
         fc(d)
     d.lines.append(f"y = Identity({d.value})")
     return Head("\n".join(d.lines), d.weights, window, channels, batch=draw(st.sampled_from(["N", 1, 3])))

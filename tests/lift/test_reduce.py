@@ -12,8 +12,9 @@ ROUNDS = {"terms": 12, "nodes": 4}
 EXACT = {"ReduceMax", "ReduceMin", "ReduceL1", "ReduceSum", "ReduceSumSquare"}
 WIDE = "s = Mul({x}, small)"
 POSITIVE = "a = Abs({x})\nb = Add(a, one)\ns = Mul(b, small)"
-PREPARED = {"ReduceLogSum": POSITIVE, "ReduceProd": POSITIVE}
-SCALES = {"small": 2.0**-3, "one": 1.0}
+LARGE = "a = Abs({x})\nb = Add(a, one)\ns = Mul(b, half)"
+PREPARED = {"ReduceLogSum": POSITIVE, "ReduceProd": LARGE}
+SCALES = {"small": 2.0**-3, "half": 0.5, "one": 1.0}
 
 
 def by_input(op_type: str, opset: int) -> bool:
@@ -60,6 +61,11 @@ def reduction_rows(op_type: str) -> dict[str, Lifts]:
     for axes, operand in (("no axes", ""), ("empty axes", ", axes")):
         text = f"{prepare.format(x='u')}\ny = {op_type} <noop_with_empty_axes = 1> (s{operand})"
         rows[f"{op_type} that does not reduce, {axes}"] = Lifts(spent(text, 18, axes=[], **SCALES), **rounds)
+    for name, pick, size in (("part of", "Slice(v, first, last, first)", 4), ("twice", "Concat <axis = 1> (v, v)", 24)):
+        text = f"k = {pick}\n{prepare.format(x='k')}\nt = {call(op_type, 11, [1], 1)}"
+        rows[f"{op_type} of {name} the vector in front"] = Lifts(
+            unread(text, 11, features=1, first=[1], last=[5], **SCALES), size * bool(rounds), 4 * bool(rounds)
+        )
     rows[f"{op_type}, 1-D"] = Lifts(
         spent(f"{prepare.format(x='u')}\ny = {call(op_type, 18, [1], 1)}", 18, window=(6,), axes=[1], **SCALES),
         **rounds,

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from .tables import Refuses, every, head, spent, table, unread, with_domain
+from .tables import Refuses, as_custom, every, head, some, spent, table, unread
 
 DATA = "its output shape or order depends on the data"
 STATE = "it carries a state or a branch through the batch"
 RANDOM = "its result is random"
 POSITIONS = "it normalises over positions"
 SEQUENCE = "sequences have no grid axes"
+PLACES = "it works on positions, and behind a flattening they are features"
 ROWS3 = "r = Reshape(u, d)\n"
+MAP4, DIMS4 = ROWS3, {"d": [0, 2, 2, 1]}
 BODY = "b (int64 i, bool c, float[N,4] a) => (bool e, float[N,4] f) {e = Identity(c) f = Relu(a)}"
-BRANCHES = "then_branch = a () => (float[N,4] p) {p = Neg(u)}, else_branch = b () => (float[N,4] q) {q = Relu(u)}"
+
+
+def branches(yes: str, no: str) -> str:
+    """The attributes of an If that reads these values of the outer graph."""
+    return f"then_branch = a () => (float p) {{p = Neg({yes})}}, else_branch = b () => (float q) {{q = Relu({no})}}"
+
 
 # Per operator: nodes that read u [N, 4], opset, weights, and the reason.
 NEVER: dict[str, tuple[str, int, dict[str, object], str]] = {
@@ -64,7 +71,7 @@ NEVER: dict[str, tuple[str, int, dict[str, object], str]] = {
         STATE,
     ),
     "Loop": (f"y = Loop <body = {BODY}> (n, c, u)", 17, {"n": np.array(2), "c": np.array(True)}, STATE),
-    "If": (f"y = If <{BRANCHES}> (c)", 17, {"c": np.array(True)}, STATE),
+    "If": (f"y = If <{branches('u', 'u')}> (c)", 17, {"c": np.array(True)}, STATE),
     "Bernoulli": ("s = Sigmoid(u)\ny = Bernoulli(s)", 17, {}, RANDOM),
     "Multinomial": ("y = Multinomial <sample_size = 3> (u)", 17, {}, RANDOM),
     "RandomNormalLike": ("y = RandomNormalLike(u)", 17, {}, RANDOM),
@@ -103,6 +110,28 @@ NEVER: dict[str, tuple[str, int, dict[str, object], str]] = {
     ),
     # What makes a sequence of the head is refused first, so this one is fed a tensor.
     "ConcatFromSequence": ("y = ConcatFromSequence <axis = 1> (u)", 17, {}, SEQUENCE),
+    "Conv": (f"{MAP4}y = Conv(r, K)", 17, {**DIMS4, "K": (3, 2, 1, 1)}, PLACES),
+    "ConvTranspose": (f"{MAP4}y = ConvTranspose(r, K)", 17, {**DIMS4, "K": (2, 3, 1, 1)}, PLACES),
+    "ConvInteger": (
+        f"{MAP4}i = Cast <to = 2> (r)\ny = ConvInteger(i, K)",
+        17,
+        {**DIMS4, "K": some(3, 2, 1, 1, low=0, dtype=np.uint8)},
+        PLACES,
+    ),
+    "QLinearConv": (
+        f"{MAP4}i = Cast <to = 2> (r)\ny = QLinearConv(i, s, z, K, s, z, s, z)",
+        17,
+        {**DIMS4, "K": some(3, 2, 1, 1, low=0, dtype=np.uint8), "s": 0.5, "z": np.array(0, np.uint8)},
+        PLACES,
+    ),
+    "LpPool": (f"{MAP4}y = LpPool <kernel_shape = [2, 1]> (r)", 17, DIMS4, PLACES),
+    "Pad": ("y = Pad(u, p)", 17, {"p": [0, 1, 0, 1]}, PLACES),
+    "Resize": (f"{MAP4}y = Resize(r, , c)", 17, {**DIMS4, "c": np.array([1, 1, 2, 2], np.float32)}, PLACES),
+    "Upsample": (f"{MAP4}y = Upsample(r, c)", 9, {**DIMS4, "c": np.array([1, 1, 2, 2], np.float32)}, PLACES),
+    "GridSample": (f"{MAP4}y = GridSample(r, c)", 17, {**DIMS4, "c": (1, 2, 2, 2), "batch": 1}, PLACES),
+    "DepthToSpace": (f"{MAP4}y = DepthToSpace <blocksize = 2> (r)", 17, {"d": [0, 4, 1, 1]}, PLACES),
+    "SpaceToDepth": (f"{MAP4}y = SpaceToDepth <blocksize = 2> (r)", 17, {"d": [0, 1, 2, 2]}, PLACES),
+    "LRN": (f"{MAP4}y = LRN <size = 1> (r)", 17, DIMS4, PLACES),
 }
 
 
@@ -113,7 +142,6 @@ def named(op_type: str) -> str:
 
 
 UNKNOWN = {
-    "Conv": ("r = Reshape(u, d)\ny = Conv(r, K)", {"d": [0, 2, 2, 1], "K": (3, 2, 1, 1)}),
     "LayerNormalization": ("y = LayerNormalization(u, c)", {"c": (4,)}),
     "QuantizeLinear": ("y = QuantizeLinear(u, c)", {"c": 0.5}),
     "ScatterElements": ("y = ScatterElements <axis = 1> (u, i, c)", {"batch": 1, "i": np.array([[0]]), "c": (1, 1)}),
@@ -138,38 +166,32 @@ REFUSES = table(
     },
     {
         "an operator of another domain": Refuses(
-            spent("y = com.acme.Sharpen <amount = 2> (u)"),
+            spent("y = Relu(u)"),
             "com.acme.Sharpen 'y'",
             "no rule lifts this operator",
-            with_domain("com.acme"),
+            as_custom("y", "com.acme", "Sharpen"),
         ),
         "an operator of another domain with a standard name": Refuses(
-            spent("[it] y = com.acme.Relu(u)"),
+            spent("[it] y = Relu(u)"),
             "com.acme.Relu 'it'",
             "no rule lifts this operator",
-            with_domain("com.acme"),
+            as_custom("y", "com.acme", "Relu"),
         ),
         "an operator of another domain in front": Refuses(
-            unread("t = com.microsoft.Gelu(v)"),
+            unread("t = Relu(v)"),
             "com.microsoft.Gelu 't'",
             "no rule lifts this operator",
-            with_domain("com.microsoft"),
+            as_custom("t", "com.microsoft", "Gelu"),
         ),
         "an operator that ONNX does not know": Refuses(
             spent("y = Frobnicate(u)"), "Frobnicate 'y'", "no rule lifts this operator"
         ),
         "a subgraph that reads the head, in front": Refuses(
-            unread(
-                "t = If <then_branch = a () => (float p) {p = Neg(v)}, else_branch = b () => (float q) {q = Relu(v)}> (c)",
-                c=np.array(True),
-            ),
-            "If 't'",
-            STATE,
+            unread(f"t = If <{branches('v', 'v')}> (c)", c=np.array(True)), "If 't'", STATE
         ),
         "a branch chosen by the head": Refuses(
             spent(
-                "m = ReduceMax <axes = [1]> (u)\ng = Greater(m, zero)\ny = If <then_branch = a () => (float p) {p = Neg(zero)}, "
-                "else_branch = b () => (float q) {q = Relu(zero)}> (g)",
+                f"m = ReduceMax <axes = [1]> (u)\ng = Greater(m, zero)\ny = If <{branches('zero', 'zero')}> (g)",
                 batch=1,
                 zero=0.0,
             ),

@@ -296,7 +296,6 @@ REFUSES = {
         "GatherElements 'y'",
         "no rule lifts this operator",
     ),
-    "Pad": Refuses(spent("y = Pad(u, p)", p=[0, 1, 0, 1]), "Pad 'y'", "no rule lifts this operator"),
 }
 
 LEAVES_ALONE = {

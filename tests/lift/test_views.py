@@ -89,7 +89,7 @@ SPELLINGS: dict[str, Spelling] = {
         "d = Concat <axis = 0> (n, p)\nv = Reshape(map, d)",
         {"zero": [0], "one": [1], "four": [4]},
         "N",
-        (),
+        (13, 18),
     ),
     "computed: -1 first, K computed": (
         "q = Shape(map)\nc = Gather(q, one)\nh = Gather(q, two)\nw = Gather(q, three)\na = Mul(c, h)\nb = Mul(a, w)\n"
@@ -120,7 +120,8 @@ SPELLINGS: dict[str, Spelling] = {
     ),
     "Transpose (0, 2, 1, 3)": ("n = Transpose <perm = [0, 2, 1, 3]> (map)\nv = Flatten(n)", {}, "N", (13,)),
     "Transpose and back": (
-        "n = Transpose <perm = [0, 2, 3, 1]> (map)\nr = Relu(n)\nm = Transpose <perm = [0, 3, 1, 2]> (r)\nv = Flatten(m)",
+        "n = Transpose <perm = [0, 2, 3, 1]> (map)\nr = Relu(n)\n"
+        "m = Transpose <perm = [0, 3, 1, 2]> (r)\nv = Flatten(m)",
         {},
         "N",
         (13,),
@@ -321,6 +322,12 @@ REFUSES = {
         head("v = Reshape(map, d)\ny = MatMul(v, M)", batch=2, d=[-1, 24], M=(24, 3)),
         "Reshape 'v'",
         "turns 2 image(s) into 1 row(s) of [24]",
+    ),
+    "Reshape of the head to one row, symbolic batch": Refuses(
+        spent("y = Reshape(u, d)", d=[1, -1]), "Reshape 'y'", "turns 2 image(s) into 1 row(s)"
+    ),
+    "Flatten of the head, axis 0, symbolic batch": Refuses(
+        spent("y = Flatten <axis = 0> (u)"), "Flatten 'y'", "turns 2 image(s) into 1 row(s)"
     ),
     "Reshape of the head into more rows": Refuses(
         spent("y = Reshape(u, d)", d=[-1, 2]), "Reshape 'y'", "turns 1 image(s) into 2 row(s) of [2]"

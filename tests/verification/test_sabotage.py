@@ -193,13 +193,13 @@ def fc_left(model: ModelProto) -> None:
     kept = [n for n in original.graph.node if n.op_type != "Flatten"]
     del model.graph.node[:]
     model.graph.node.extend(kept[:1])
-    model.graph.initializer.extend(t for t in original.graph.initializer if t.name == "w")
+    model.graph.initializer.append(numpy_helper.from_array(array_of(original, "w"), "matrix"))
     for i, name in enumerate(("zero", "three", "axes")):
         model.graph.initializer.append(numpy_helper.from_array(np.array([(0, 0), (3, 3), (2, 3)][i], np.int64), name))
     model.graph.node.append(helper.make_node("Slice", ["map", "zero", "three", "axes"], ["window"]))
     model.graph.node.append(helper.make_node("Flatten", ["window"], ["f"]))
     gemm = kept[1]
-    gemm.output[0] = "rows"
+    gemm.input[1], gemm.output[0] = "matrix", "rows"
     model.graph.node.append(gemm)
     model.graph.node.append(helper.make_node("Unsqueeze", ["rows", "axes"], ["y"]))
 

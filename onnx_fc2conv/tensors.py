@@ -4,21 +4,48 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
-from onnx import ModelProto, TensorProto, helper
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo
 
-from ..errors import UnreadableModel
+from .errors import UnreadableModel
 
 
 def tensors(proto: ModelProto) -> Iterator[TensorProto]:
-    """All tensors with weights: initializers, and those that nodes carry as attributes (subgraphs not included)."""
+    """All tensors with weights, wherever they are: initializers, node attributes, subgraphs, functions."""
+    waiting = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
     yield from proto.graph.initializer
-    for node in proto.graph.node:
-        for attribute in node.attribute:
+    while waiting:
+        for attribute in waiting.pop(0).attribute:
             if attribute.HasField("t"):
                 yield attribute.t
+            yield from attribute.tensors
+            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from graph.initializer
+                waiting += graph.node
+
+
+def read(tensor: TensorProto, folder: str) -> np.ndarray:
+    """The values of a tensor; external data is mapped, not copied, and looked for in ``folder`` only.
+
+    Raises:
+        UnreadableModel: the external data is not a file inside the folder.
+    """
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return numpy_helper.to_array(tensor)
+    path, offset = external_path(tensor, folder), ExternalDataInfo(tensor).offset or 0
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    count = prod(tensor.dims)
+    if count == 0 or bytes_for(tensor.data_type, count) != count * dtype.itemsize:  # nothing, or packed
+        inline = TensorProto(data_type=tensor.data_type, dims=tensor.dims)
+        with open(path, "rb") as f:
+            f.seek(offset)
+            inline.raw_data = f.read(bytes_for(tensor.data_type, count) or 0)
+        return numpy_helper.to_array(inline)
+    return np.memmap(path, dtype.newbyteorder("<"), "r", offset, tuple(tensor.dims))
 
 
 def bytes_for(data_type: int, count: int) -> int | None:
