@@ -40,9 +40,11 @@ def window_pool(op: Rewriter, x: Windowed, axes: list[int], kind: str) -> Window
         return None
     cells = int(np.prod(x.unread.window))
     kept = [i for i in range(len(x.features)) if i + 1 not in axes]
+    if int(np.prod([x.features[a - 1] for a in axes])) != cells:
+        return None
     rows = np.sort(x.unread.order.transpose([*kept, *(a - 1 for a in axes)]).reshape(-1, cells), axis=1)
     channels = rows[:, 0] // cells
-    if x.unread.order.size % cells or not np.array_equal(rows, channels[:, None] * cells + np.arange(cells)):
+    if not np.array_equal(rows, channels[:, None] * cells + np.arange(cells)):
         return None
     tensor = op.emit(POOLED_BY[kind], x, kernel_shape=list(x.unread.window), strides=[1] * len(x.unread.window))
     if kind == "ReduceSum":

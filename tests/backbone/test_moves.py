@@ -775,7 +775,7 @@ EFFECTIVE = [  # receptive field and effective padding, in pixels
     ("Conv SAME_UPPER", (3, 3), (1, 1)),
     ("Conv SAME even kernel", (2, 2), (1, 1)),
     ("Conv SAME stride 2", (3, 3), (0, 0)),
-    ("Conv chain", (5, 6), (0, 0)),
+    ("Conv chain", (5, 4), (0, 0)),
     ("Conv chain, the second pads", (6, 6), (2, 2)),
     ("MaxPool overlapping", (3, 2), (0, 0)),
     ("Pad", (1, 1), (1, 0)),
