@@ -2,7 +2,7 @@
 
 Constant nodes and chains of view and shape operators are evaluated by ONNX's own reference evaluator, one node at
 a time and only when somebody asks. A number that was computed from a ``Shape`` may depend on the batch size; each
-is therefore evaluated for two batch sizes, and only what agrees counts as a constant.
+is therefore evaluated for two batch sizes, and in the backbone for two image sizes, and only what agrees counts.
 """
 
 from __future__ import annotations
@@ -22,14 +22,34 @@ FOLDABLE = frozenset(
     Where""".split()
 )
 MAX_ELEMENTS = 2**29
+OTHER_BATCH, OTHER_SIZE = 1, 2  #: the sizes that shape arithmetic is evaluated for besides the trained one
 
 
 class Constants:
-    """Lazy evaluation of the model's constants, for a main batch size and, if that is symbolic, a second one."""
+    """Lazy evaluation of the model's constants.
 
-    def __init__(self, model: Model, shapes: Shapes, other_batch: Shapes | None) -> None:
+    Attributes:
+        static: names of all values that do not depend on the image.
+        measured: of those, the ones that come from a ``Shape``.
+    """
+
+    def __init__(
+        self, model: Model, shapes: Shapes, other_batch: Shapes | None, other_size: Shapes | None = None
+    ) -> None:
+        """Prepare the evaluation.
+
+        Args:
+            model: the model.
+            shapes: shapes at the trained size.
+            other_batch: the same for another batch size, where the batch is symbolic.
+            other_size: the same for a larger image.
+        """
         self._model = model
-        self._shapes = [shapes] if other_batch is None else [shapes, other_batch]
+        self._shapes = {0: shapes}
+        if other_batch is not None:
+            self._shapes[OTHER_BATCH] = other_batch
+        if other_size is not None:
+            self._shapes[OTHER_SIZE] = other_size
         self._memo: dict[tuple[str, int], Array | None] = {}
         self.static = set(model.constants)
         self.measured: set[str] = set()
@@ -48,11 +68,19 @@ class Constants:
 
     def get(self, name: str) -> Array | None:
         """The constant behind a value, if it is one for every batch size; else ``None``."""
+        return self._agreed(name, [OTHER_BATCH])
+
+    def fixed(self, name: str) -> Array | None:
+        """The constant behind a value, if it is one for every batch size and every image size; else ``None``."""
+        return self._agreed(name, [OTHER_BATCH, OTHER_SIZE])
+
+    def _agreed(self, name: str, probes: list[int]) -> Array | None:
         first = self.at_trained_size(name)
-        if first is None or len(self._shapes) == 1:
-            return first
-        other = self._value(name, 1)
-        return first if other is first or (other is not None and _same(first, other)) else None
+        for probe in probes:
+            other = first if first is None or probe not in self._shapes else self._value(name, probe)
+            if other is not first and (other is None or first is None or not _same(first, other)):
+                return None
+        return first
 
     def at_trained_size(self, name: str) -> Array | None:
         """The constant behind a value at the main batch size; numbers may contain that batch size."""

@@ -74,7 +74,7 @@ class Conversion:
         aligned = " x ".join(f"{t} + n*{s}" for t, s in zip(self.trained, self.step, strict=True))
         if self.phases:
             return aligned
-        return f"any from {text(self.trained)} on (no pixel is left over at {aligned})"
+        return f"any from {text(self.trained)} on (aligned: {aligned})"
 
     def sizes(self, asked: tuple[Size, ...]) -> list[Size]:
         """The sizes to verify at: the asked ones, or two of the form trained + n * stride.

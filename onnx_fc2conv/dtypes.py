@@ -60,7 +60,7 @@ def fc_refusal(elem_type: int) -> str | None:
     """Why an FC of this element type cannot become a Conv that onnxruntime runs; ``None`` if it can."""
     if elem_type in _TABLE:
         return _TABLE[elem_type].refusal
-    return f"ONNX defines Conv for floating-point types only, and this FC is {name_of(elem_type)}"
+    return f"ONNX defines Conv for floating-point types only, not for {name_of(elem_type)}"
 
 
 def numpy_type(elem_type: int) -> np.dtype:

@@ -44,6 +44,10 @@ class Unliftable(Fc2ConvError):
     """A node cannot be converted so that it is right at every size; nothing is guessed."""
 
 
+class BatchBaked(Unliftable):
+    """A view that only makes sense for a batch of one, in a model that declares any batch size."""
+
+
 class VerificationFailed(Fc2ConvError):
     """The converted model was built and a check rejected it; nothing is written."""
 

@@ -71,9 +71,10 @@ def per_image(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     batch, size = before.shape[0], before[0].size
     rows = after.shape[0] if after.ndim else 1
     if rows != batch or after.ndim == 0:
-        raise ValueError(
-            f"turns {batch} image(s) into {rows} row(s) of {list(after.shape[1:])}, so rows would mix windows"
-        )
+        row = list(after.shape[1:])
+        if rows % batch == 0:
+            raise ValueError(f"turns one image into {rows // batch} rows of {row}, so rows would mix windows")
+        raise ValueError(f"merges the images of a batch into {rows} row(s), so rows would mix windows")
     order: np.ndarray = after[0]
     if any(not np.array_equal(after[n], order + n * size) for n in range(batch)):
         raise ValueError("mixes the values of different images")

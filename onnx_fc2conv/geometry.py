@@ -3,8 +3,8 @@
 Terms and formulas of receptive-field arithmetic as in Araujo, Norris, Sim, "Computing Receptive Fields of
 Convolutional Neural Networks" (Distill, 2019). What is added is a normal form: every size-changing operator is
 ``n -> (n * mul + add) // div``, and since ``((n + a) // s + b) // t == (n + a + b * s) // (s * t)``, a whole
-chain of unpadded, padded, floor or ceil steps collapses into one such step. Two values align at every input
-size if and only if their normal forms are equal, so alignment is decided without trying sizes.
+chain of unpadded, padded, floor or ceil steps collapses into one such step (upsampling may need a second). Values
+whose normal forms are equal align at every input size, so alignment is decided without trying sizes.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ class SizeLaw:
     def then(self, mul: int, add: int, div: int) -> SizeLaw:
         """This law followed by ``n -> (n * mul + add) // div``, in normal form."""
         steps = list(self.steps)
-        if steps and (mul == 1 or steps[-1][2] == 1):
+        while True:
+            common = gcd(mul, div)
+            mul, add, div = mul // common, add // common, div // common
+            if not steps or (mul != 1 and steps[-1][2] != 1):
+                break
             m, a, d = steps.pop()
             mul, add, div = m * mul, a * mul + add * d, d * div
-        common = gcd(mul, div)
-        if common > 1:
-            mul, add, div = mul // common, add // common, div // common
         if (mul, add, div) != (1, 0, 1):
             steps.append((mul, add, div))
         return SizeLaw(tuple(steps))
@@ -53,17 +54,17 @@ class SizeLaw:
 
     def expression(self, name: str) -> str:
         """The law in words, as a ``dim_param``: ``(height - 96)//32``."""
-        text = name
+        text, atom = name, True
         for mul, add, div in self.steps:
             if mul == 0:
-                text = str(add // div)
+                text, atom = str(add // div), True
                 continue
-            text = text if mul == 1 else f"{mul}*{text}"
+            if mul != 1:
+                text, atom = f"{mul}*{text if atom else f'({text})'}", False
             if add:
-                text = f"{text} {'+' if add > 0 else '-'} {abs(add)}"
-            if add and (div > 1 or len(self.steps) > 1):
-                text = f"({text})"
-            text = text if div == 1 else f"{text}//{div}"
+                text, atom = f"{text} {'+' if add > 0 else '-'} {abs(add)}", False
+            if div != 1:
+                text, atom = f"{text if atom else f'({text})'}//{div}", False
         return text
 
 
@@ -73,7 +74,7 @@ class Axis:
 
     Attributes:
         source: name of the graph input.
-        index: which of its spatial axes (0 = the outermost).
+        index: which of its spatial axes, in the order in which the first sliding operator takes them.
         trained: the input's trained size along it, in pixels.
         law: this value's size along it.
         stride: effective stride in pixels: what one step along this axis is worth.

@@ -11,7 +11,7 @@ from .flatten import axes_of, covers_map
 from .geometry import Axis
 from .ops import FULLY_CONNECTED, REDUCTIONS, VIEWS, Model, Op
 from .plan import Cause, Dims, FeatureMap, Plan
-from .shapes import Shapes
+from .shapes import Shapes, infer
 
 POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool"))
 
@@ -24,12 +24,13 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
         Unliftable: a node of the backbone is unknown or bakes the trained size.
         UnreadableModel: the image input has no fixed size.
     """
-    constants = Constants(model, shapes, other_batch)
     images = image_inputs(model)
     _require_fc(model, {v.name for v in images})
     if len(images) > 1:
         raise _several_images([v.name for v in images], model)
     image = input_map(model, images[0])
+    larger = {position: 2 * axis.trained for position, axis in zip(image.spatial, image.axes, strict=True)}
+    constants = Constants(model, shapes, other_batch, infer(model, shapes.batch, {image.name: larger}))
     gates: set[int] = set()
     while True:
         walk = _Walk(model, image, Trace(constants, shapes), gates)
@@ -44,7 +45,7 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
         raise NothingToConvert("no graph output depends on the fully connected nodes")
     for name in cuts:
         _require_window(maps[name], image, model, trace)
-    return Plan(model, shapes, constants, maps, list(cuts), head, _causes(model, cuts, trace), image)
+    return Plan(model, shapes, constants, maps, trace.shadows, list(cuts), head, _causes(model, cuts, trace), image)
 
 
 def _causes(model: Model, cuts: Iterable[str], trace: Trace) -> list[Cause]:

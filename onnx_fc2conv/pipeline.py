@@ -11,7 +11,7 @@ from onnx import ModelProto
 from . import heads, model_io, shapes, spatial
 from .assemble import assemble
 from .conversion import Conversion
-from .errors import Unliftable, UsageError
+from .errors import BatchBaked, Unliftable, UsageError
 from .geometry import METADATA_KEY, Geometry
 from .lift import lift
 from .ops import Model
@@ -19,6 +19,8 @@ from .plan import Plan
 from .report import Report, build
 from .rewrite import Rewrite
 from .settings import Settings
+
+PROBED_BATCHES = (13, 17)  #: numbers that no exporter bakes into a shape
 
 Progress = Callable[[str, int, int], None]  #: called with a check's name, the steps done, and their number
 
@@ -128,11 +130,12 @@ def _analyse(model: Model) -> tuple[Plan, Rewrite]:
     if declared is not None:
         plan = heads.find(model, shapes.infer(model, declared), None)
         return plan, lift(plan)
+    batch, other = PROBED_BATCHES
     try:
-        plan = heads.find(model, shapes.infer(model, 2), shapes.infer(model, 3))
+        plan = heads.find(model, shapes.infer(model, batch), shapes.infer(model, other))
         return plan, lift(plan)
-    except Unliftable:
-        plan = heads.find(model, shapes.infer(model, 1), shapes.infer(model, 3))
+    except BatchBaked:
+        plan = heads.find(model, shapes.infer(model, 1), shapes.infer(model, other))
         return plan, lift(plan)
 
 

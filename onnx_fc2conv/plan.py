@@ -32,13 +32,13 @@ class FeatureMap:
 
     @property
     def spatial(self) -> list[int]:
-        """Positions of the spatial axes, in the order of the input's."""
+        """Positions of the spatial axes, ordered by ``Axis.index``."""
         found = [(d.index, i) for i, d in enumerate(self.dims) if isinstance(d, Axis)]
         return [i for _, i in sorted(found)]
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """The spatial axes, in the order of the input's."""
+        """The spatial axes, ordered by ``Axis.index``."""
         return tuple(d for i in self.spatial if isinstance(d := self.dims[i], Axis))
 
     def shape(self, batch: int) -> tuple[int, ...]:
@@ -73,6 +73,7 @@ class Plan:
         shapes: static shapes at the trained size.
         constants: what is known before run time.
         maps: every feature map by name, the image inputs included.
+        shadows: dims of values shaped like a map that are none.
         cuts: names of the maps that are flattened, in order of use.
         head: the head's nodes, in topological order.
         causes: why the maps differ from what the original computes on an image crop; empty if they do not.
@@ -83,6 +84,7 @@ class Plan:
     shapes: Shapes
     constants: Constants
     maps: dict[str, FeatureMap]
+    shadows: dict[str, Dims]
     cuts: list[str]
     head: list[Op]
     causes: list[Cause]

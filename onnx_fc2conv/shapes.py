@@ -6,6 +6,7 @@ that nothing large is copied, and declared shapes of inner values and outputs ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -42,13 +43,21 @@ def declared_batch(model: Model) -> int | None:
     return int(image.type.tensor_type.shape.dim[0].dim_value)
 
 
-def infer(model: Model, batch: int) -> Shapes:
+def infer(model: Model, batch: int, sizes: Mapping[str, Mapping[int, int]] | None = None) -> Shapes:
     """Shapes with every symbolic batch dim set to ``batch``.
+
+    Args:
+        model: the model.
+        batch: the batch size.
+        sizes: other sizes for some axes of some inputs; default: as declared.
 
     Raises:
         UnreadableModel: shape inference itself rejects the model.
     """
     skeleton = _skeleton(model, batch)
+    for value in skeleton.graph.input:
+        for axis, size in (sizes or {}).get(value.name, {}).items():
+            value.type.tensor_type.shape.dim[axis].dim_value = size
     try:
         inferred = onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
     except Exception as e:  # the C++ checker raises several types

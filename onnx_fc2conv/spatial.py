@@ -9,7 +9,7 @@ from __future__ import annotations
 from onnx import ModelProto, TensorShapeProto, ValueInfoProto
 
 from .geometry import METADATA_KEY, Axis, Geometry, SizeLaw
-from .plan import Plan
+from .plan import Dims, Plan
 from .rewrite import Rewrite, Windowed
 
 NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
@@ -19,29 +19,51 @@ def free(proto: ModelProto, plan: Plan, rewrite: Rewrite) -> Geometry:
     """Free the spatial dims of a converted model in place and store its geometry in ``metadata_props``."""
     graph = proto.graph
     symbols = _symbols(plan)
+    touched = _touched(plan)
+    mapped = {name: m.dims for name, m in plan.maps.items()} | plan.shadows
     image = next(i for i in plan.model.proto.graph.input if i.name == plan.image.name)
     batch = image.type.tensor_type.shape.dim[0]
     for value in graph.input:
         if value.name == plan.image.name:
-            _free_map(value, plan, symbols)
+            _free_map(value, plan.image.dims, symbols)
     for value in graph.output:
         if value.name in rewrite.values:
             _declare(value, rewrite.values[value.name], batch, symbols)
-        elif value.name in plan.maps:
-            _free_map(value, plan, symbols)
+        elif value.name in mapped:
+            _free_map(value, mapped[value.name], symbols)
+        elif value.name in touched:
+            _forget_sizes(value)
+    before = {name: array.shape for name, array in plan.model.constants.items()}
     present = {name for node in graph.node for name in node.output}
-    kept = [v for v in graph.value_info if v.name in present]
+    present |= {t.name for t in graph.initializer if before.get(t.name) == tuple(t.dims)}
+    known = set(rewrite.values) | set(mapped)
+    kept = [v for v in graph.value_info if v.name in present and (v.name in known or v.name not in touched)]
     for value in kept:
         if value.name in rewrite.values:
             _declare(value, rewrite.values[value.name], batch, symbols)
-        elif value.name in plan.maps:
-            _free_map(value, plan, symbols)
+        elif value.name in mapped:
+            _free_map(value, mapped[value.name], symbols)
     copies = [ValueInfoProto.FromString(v.SerializeToString()) for v in kept]
     del graph.value_info[:]
     graph.value_info.extend(copies)
     geometry = Geometry({name: rewrite.values[name].grid for name in plan.model.outputs if name in rewrite.values})
     _store(proto, geometry)
     return geometry
+
+
+def _touched(plan: Plan) -> set[str]:
+    """Every value that the image, or only its shape, has a part in: what is declared of its size may be stale."""
+    touched = {plan.image.name}
+    for op in plan.model.ops:
+        if any(name in touched for name in op.reads()):
+            touched |= {name for name in op.outputs if name}
+    return touched
+
+
+def _forget_sizes(value: ValueInfoProto) -> None:
+    """Leave an output whose size law is not known its rank and its symbols only."""
+    for dim in value.type.tensor_type.shape.dim:
+        dim.ClearField("dim_value")
 
 
 def _symbols(plan: Plan) -> tuple[str, ...]:
@@ -63,9 +85,8 @@ def _symbols(plan: Plan) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _free_map(value: ValueInfoProto, plan: Plan, symbols: tuple[str, ...]) -> None:
+def _free_map(value: ValueInfoProto, known: Dims, symbols: tuple[str, ...]) -> None:
     dims = value.type.tensor_type.shape.dim
-    known = plan.maps[value.name].dims
     if len(dims) != len(known):
         if value.type.tensor_type.HasField("shape"):
             value.type.tensor_type.ClearField("shape")

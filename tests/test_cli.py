@@ -271,7 +271,7 @@ def test_a_report_that_cannot_be_written_is_exit_2_and_nothing_is_written(
 ) -> None:
     model.with_name("folder.json").mkdir()
     before = snapshot(model.parent)
-    ran = call(capsys, model, model.with_name("out.onnx"), "--report", model.with_name(name))
+    ran = call(capsys, model, model.with_name("out.onnx"), "--report", model.parent / name)
     assert said in ran.one_line(2)
     assert snapshot(model.parent) == before
 

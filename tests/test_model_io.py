@@ -595,14 +595,14 @@ def test_write_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["missing/r.json", "folder", "n" * 300])
 def test_write_text_refuses(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(fc2conv.UsageError, match="cannot write|is a folder"):
+    with pytest.raises(fc2conv.UsageError, match=r"cannot write|is a folder"):
         write_text(str(tmp_path / name), "text")
     assert snapshot(tmp_path) == {"folder": "not a file"}
 
 
 def test_write_text_on_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing.os, "replace", _failing(errno.ENOSPC))
-    with pytest.raises(fc2conv.UsageError, match="cannot write|is a folder"):
+    with pytest.raises(fc2conv.UsageError, match=r"cannot write|is a folder"):
         write_text(str(tmp_path / "r.json"), "text")
     assert not list(tmp_path.iterdir())
 

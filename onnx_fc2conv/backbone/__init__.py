@@ -13,7 +13,7 @@ from ..ops import STANDARD_DOMAINS, Array, Model, Op
 from ..plan import Dims, FeatureMap
 from . import pointwise, resizing, sliding
 from .layout import SLIDING, image_inputs, input_map
-from .registry import MOVES, Operand, Trace
+from .registry import MOVES, SHADOWING, Operand, Trace
 
 __all__ = ["SLIDING", "Trace", "image_inputs", "input_map", "move"]
 
@@ -36,6 +36,9 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
     except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
         raise op.refuse(f"its attributes do not fit its input ({e})") from e
     outputs: list[Dims | None] = moved if isinstance(moved, list) else [moved]
+    if op.op_type in SHADOWING:
+        trace.shadows |= {n: d for n, d in zip(op.outputs[1:], outputs[1:], strict=False) if n and d is not None}
+        outputs = outputs[:1]
     made = [
         FeatureMap(name, dims) for name, dims in zip(op.outputs, outputs, strict=False) if name and dims is not None
     ]
@@ -57,9 +60,13 @@ def _operand(op: Op, i: int, name: str, maps: dict[str, FeatureMap], trace: Trac
         return None
     if name in maps:
         return maps[name]
-    array = trace.constants.get(name)
+    array = trace.constants.fixed(name)
     if array is not None:
         return array
+    op.refuse_if(
+        i == 1 and trace.constants.get(name) is not None,
+        f"its input '{name}' is a number computed from the size of the image, so it fits the trained size only",
+    )
     op.refuse_if(name not in trace.constants.static, f"its input '{name}' is neither a constant nor a feature map")
     shape = trace.shapes.of(name)
     op.refuse_if(shape is None and i == 0, f"the shape of its input '{name}' is not known")

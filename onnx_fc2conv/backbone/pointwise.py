@@ -14,7 +14,7 @@ from .registry import Operand, Trace, moves, only_map
 def move_elementwise(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Elementwise operators, with constants or between maps that align."""
     if op.op_type in ("QuantizeLinear", "DequantizeLinear", "CastLike"):
-        return only_map(op, operands).dims  # their further inputs hold one value, or one per channel
+        return _quantised(op, operands, trace)
     maps = [x for x in operands if isinstance(x, FeatureMap)]
     rank = max(len(x.dims) for x in maps)
     dims: list[Dim] = [1] * rank
@@ -26,6 +26,21 @@ def move_elementwise(op: Op, operands: list[Operand], trace: Trace) -> Dims:
             op.refuse_if(len(x.shape) > rank, f"its constant '{x.name}' has more axes than the map")
             dims = _meet_constant(op, dims, x)
     return tuple(dims)
+
+
+def _quantised(op: Op, operands: list[Operand], trace: Trace) -> Dims:
+    """Scales hold one value, or one per channel."""
+    dims = only_map(op, operands).dims
+    scale = trace.shapes.of(op.inputs[1]) if op.op_type != "CastLike" else ()
+    if scale is None:
+        raise op.refuse(f"the shape of its scale '{op.inputs[1]}' is not known")
+    per_axis = max(scale, default=1) > 1
+    op.refuse_if(
+        per_axis and not isinstance(dims[op.attr("axis", 1) % len(dims)], int),
+        "has one scale per position, so it fits the trained size only",
+    )
+    op.refuse_if(per_axis and op.attr("block_size", 0), "quantises in blocks")
+    return dims
 
 
 def _meet(op: Op, left: list[Dim], right: list[Dim], trace: Trace) -> list[Dim]:
@@ -85,6 +100,13 @@ def move_same(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None
     """One output shaped like the input; further outputs (masks, statistics) are not maps."""
     x = only_map(op, operands)
     op.refuse_if(op.attr("training_mode", 0), "is in training mode, so its result depends on the whole batch")
+    op.refuse_if(
+        op.attr("spatial", 1) == 0, "spatial=0 keeps statistics per position, so it fits the trained size only"
+    )
+    if op.op_type == "Dropout" and len(op.inputs) > 2 and op.inputs[2]:
+        op.refuse_if(trace.array(op, 2, "training_mode").values.any(), "is in training mode, so its result is random")
+    if op.op_type == "Dropout":
+        return [x.dims, x.dims]
     return [x.dims] + [None] * (len(op.outputs) - 1)
 
 
@@ -105,10 +127,11 @@ def move_normalise(op: Op, operands: list[Operand], trace: Trace) -> list[Dims |
     op.refuse_if("batch" in over, "normalises over the batch")
     if any(isinstance(d, Axis) for d in over):
         for extra in operands[1:]:
-            op.refuse_if(
-                isinstance(extra, Array) and len(over) > 1 and max(extra.shape, default=1) > 1,
-                "scales every position on its own, so it fits the trained size only",
+            shape = extra.shape if isinstance(extra, Array) else ()
+            positional = any(
+                n > 1 and isinstance(d, Axis) for n, d in zip(reversed(shape), reversed(x.dims), strict=False)
             )
+            op.refuse_if(positional, "scales every position on its own, so it fits the trained size only")
         trace.blame(op, "global context", "normalises over the whole map")
     return [x.dims] + [None] * (len(op.outputs) - 1)
 

@@ -13,11 +13,18 @@ from ..shapes import Shapes
 
 @dataclass
 class Trace:
-    """What a move may look at, and where it notes causes."""
+    """What a move may look at, and where it notes causes.
+
+    Attributes:
+        constants, shapes: of the original.
+        causes: nodes because of which the maps are not those of image crops.
+        shadows: values shaped like a map that are none, such as MaxPool's indices.
+    """
 
     constants: Constants
     shapes: Shapes
     causes: list[Cause] = field(default_factory=list)
+    shadows: dict[str, Dims] = field(default_factory=dict)
 
     def blame(self, op: Op, kind: Kind, detail: str) -> None:
         """Note a cause."""
@@ -31,9 +38,10 @@ class Trace:
 
     def array(self, op: Op, i: int, what: str) -> Array:
         """The i-th input as a constant, refused where it is not one."""
-        array = self.constants.get(op.inputs[i])
+        array = self.constants.fixed(op.inputs[i])
         if array is None:
-            raise op.refuse(f"its {what} is computed at run time")
+            measured = op.inputs[i] in self.constants.measured
+            raise op.refuse(f"its {what} is computed {'from the size of its input' if measured else 'at run time'}")
         return array
 
 
@@ -42,6 +50,8 @@ Moved = Dims | list[Dims | None]
 Move = Callable[[Op, list[Operand], Trace], Moved]
 
 MOVES: dict[str, Move] = {}
+
+SHADOWING = frozenset(("MaxPool", "Dropout"))  #: operators whose second output is shaped like the first and no map
 
 
 def moves(*op_types: str) -> Callable[[Move], Move]:

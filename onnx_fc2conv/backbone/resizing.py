@@ -143,7 +143,9 @@ def move_blocks(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     if not isinstance(channels, int):
         raise op.refuse("axis 1 of its input is not the channel axis")
     down = op.op_type == "SpaceToDepth"
-    if not down:
+    if down:
+        trace.blame(op, "phase", f"its input must be a multiple of {block}")
+    else:
         trace.blame(op, "global context", "one cell of its input becomes several cells of its output")
     dims: list[Dim] = [x.dims[0], channels * block**2 if down else channels // block**2]
     for dim in x.dims[2:]:

@@ -52,7 +52,8 @@ def move_pool(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None
     channels = x.dims[1]
     if not isinstance(channels, int):
         raise op.refuse("axis 1 of its input is not the channel axis")
-    return [_slide(op, x, list(op.attr("kernel_shape")), channels, trace), None]
+    dims = _slide(op, x, list(op.attr("kernel_shape")), channels, trace)
+    return [dims, dims]
 
 
 def _slide(op: Op, x: FeatureMap, kernel: list[int], channels: int, trace: Trace) -> Dims:

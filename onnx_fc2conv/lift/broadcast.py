@@ -14,6 +14,8 @@ from ..rewrite import Windowed
 from .registry import lifts
 from .rewriter import Operand, Rewriter
 
+NOT_BROADCASTING_BEFORE_8 = frozenset("Max Mean Min Sum".split())
+
 
 @lifts(*BROADCASTING, family="elementwise, broadcasting")
 def lift_broadcasting(op: Rewriter, *operands: Operand) -> Windowed:
@@ -39,6 +41,9 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
         )
     constants = [c for c in operands if isinstance(c, Array)]
     features = _features(op, lifted, constants)
+    if op_type in NOT_BROADCASTING_BEFORE_8 and op.since < 8:
+        alike = not constants and all(x.features == features for x in lifted)
+        op.refuse_if(not alike, "does not broadcast before opset 8, so it cannot take a value for each position")
     if all(_same_window(first, x) for x in lifted) and first.unread and features == first.features:
         placed = [_per_channel(op, first, c) if isinstance(c, Array) else c for c in operands]
         if not any(isinstance(old, Array) and new is None for old, new in zip(operands, placed, strict=True)):
@@ -96,7 +101,7 @@ def _per_channel(op: Rewriter, x: Windowed, c: Array) -> str | None:
     if not np.array_equal(by_channel, np.broadcast_to(by_channel[:, :1], by_channel.shape)):
         return None
     dims = (x.unread.channels, *[1] * len(x.unread.window))
-    return op.constant(by_channel[:, :1].reshape(dims), c.name, "channel", dims)
+    return op.constant(by_channel[:, :1].reshape(dims), c.name, "channel", dims, by_channel[:, 0].tobytes())
 
 
 def _trailing(op: Rewriter, c: Array, grid_rank: int) -> str:

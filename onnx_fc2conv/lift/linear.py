@@ -109,6 +109,6 @@ def _add_scaled(op: Rewriter, product: Windowed, bias: Operand, beta: float) -> 
         bias = Array.of(op.constant(values, bias.name, "scaled", beta), values)
     elif beta != 1 and isinstance(bias, Windowed):
         bias = op.read(bias)
-        factor = op.constant(np.asarray(beta, numpy_type(bias.elem_type)), "beta", beta)
+        factor = op.constant(np.asarray(beta, numpy_type(bias.elem_type)), "beta", beta, bias.elem_type)
         bias = bias.on(op.emit("Mul", bias, factor))
     return broadcast(op, "Add", [product, bias], product.elem_type)

@@ -15,8 +15,8 @@ from .rewriter import Operand, Rewriter
 def lift_reduce(op: Rewriter, x: Windowed, axes_operand: Operand = None) -> Windowed:
     """ReduceX over feature axes. No axes means all axes, the batch among them, so that is refused."""
     axes: list[int] = (op.ints(1, "axes") if axes_operand is not None else op.attr("axes")) or []
-    if not axes and op.attr("noop_with_empty_axes", 0):
-        return x
+    if not axes and op.attr("noop_with_empty_axes", 0):  # nothing is reduced; what it does to each value remains
+        return x.on(op.again(x, *([axes_operand.name] if isinstance(axes_operand, Array) else [])), op.out_type())
     op.refuse_if(not axes, "reduces over all axes, so it mixes the images of a batch")
     axes = sorted(op.feature_axis(a, x) for a in axes)
     keep = bool(op.attr("keepdims", 1))

@@ -20,7 +20,10 @@ def lift_dropout(op: Rewriter, x: Windowed, ratio: Operand = None, training: Ope
     op.refuse_if(op.attr("is_test", 1) == 0, "is in training mode")
     if training is not None:
         op.refuse_if(not isinstance(training, Array) or bool(training.values.ravel()[0]), "is in training mode")
-    extras = [e for e in (ratio, training) if isinstance(e, Array)] if op.since >= 12 else []
+    extras: list[Array | None] = []
+    if op.since >= 12 and (ratio is not None or training is not None):
+        extras = [e if isinstance(e, Array) else None for e in (ratio, training)]
+        extras = extras if extras[1] is not None else extras[:1]
     outputs = 2 if len(op.op.outputs) > 1 and op.op.outputs[1] else 1
     first = op.again(x, *extras, outputs=outputs)
     if outputs == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import BatchBaked
 from ..flatten import apply_view, per_image
 from ..rewrite import Windowed
 from .registry import lifts
@@ -17,10 +18,21 @@ def lift_view(op: Rewriter, x: Windowed, _: Operand = None) -> Windowed:
     try:
         order = per_image(positions, apply_view(op.op, positions, op.view_operand()))
     except ValueError as e:
+        if x.unread is not None and op.batch > 1 and _fits_one_image(op, x):
+            raise BatchBaked(str(e), str(op.op)) from e
         raise op.refuse(str(e)) from e
     if x.unread:
         return x.reordered(x.unread.order.ravel()[order])
     return op.reshape_features(x, order.shape)
+
+
+def _fits_one_image(op: Rewriter, x: Windowed) -> bool:
+    positions = np.arange(int(np.prod(x.features)), dtype=np.int64).reshape(1, *x.features)
+    try:
+        per_image(positions, apply_view(op.op, positions, op.view_operand()))
+    except ValueError:
+        return False
+    return True
 
 
 @lifts("Transpose", family="view")
@@ -43,6 +55,8 @@ def lift_expand(op: Rewriter, x: Windowed, _: Operand) -> Windowed:
     rows = target[0] if len(target) == x.rank else 1
     op.refuse_if(rows not in (1, op.batch), "repeats the images of the batch")
     x = op.read(x)
-    features = tuple(int(d) for d in np.broadcast_shapes(x.features, tuple(target[-len(x.features) :])))
+    features = tuple(
+        int(d) for d in np.broadcast_shapes(x.features, tuple(target[max(len(target) - len(x.features), 0) :]))
+    )
     shape = op.constant(np.array([1, *features, *[1] * x.grid_rank], np.int64), "shape")
     return x.spent(op.emit("Expand", x, shape), features)

@@ -171,7 +171,7 @@ REFUSES = table(
         "a scale of the head": Refuses(
             spent(f"m = Reshape(u, d)\ny = {NORM}(u, m, shift, mean, var)", batch=1, d=[-1], **statistics(4)),
             "Reshape 'm'",
-            "turns 1 image(s) into 4 row(s)",
+            "turns one image into 4 rows",
         ),
         "a column of the head as scale": Refuses(
             spent(

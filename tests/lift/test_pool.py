@@ -181,22 +181,18 @@ LIFTS = table(
             **ROUNDS,
         ),
         "float16": Lifts(pooled("p = GlobalMaxPool(map)\nt = Flatten(p)", dtype=np.float16)),
-        "a maximum of integers": Lifts(
-            pooled(
-                "i = Cast <to = 6> (map)\np = ReduceMax <keepdims = 0> (i, axes)\nt = Cast <to = 1> (p)",
-                18,
-                axes=[2, 3],
-            )
-        ),
-        "a sum of integers": Lifts(
-            pooled(
-                "i = Cast <to = 6> (map)\np = ReduceSum <keepdims = 0> (i, axes)\nt = Cast <to = 1> (p)", axes=[2, 3]
-            )
-        ),
     },
 )
 
+INTEGERS = "i = Cast <to = 6> (map)\np = {op} <keepdims = 0> (i, axes)\nt = Cast <to = 1> (p)"
+
 REFUSES = {
+    "a maximum of integers": Refuses(
+        pooled(INTEGERS.format(op="ReduceMax"), 18, axes=[2, 3]), "ReduceMax 'p'", "needs the flattened vector itself"
+    ),
+    "a sum of integers": Refuses(
+        pooled(INTEGERS.format(op="ReduceSum"), axes=[2, 3]), "ReduceSum 'p'", "needs the flattened vector itself"
+    ),
     "the positions of the maxima": Refuses(
         pooled("p, i = MaxPool <kernel_shape = [3, 2]> (map)\nt = Flatten(p)", outputs="y i"),
         "MaxPool 'p'",

@@ -49,19 +49,19 @@ NEVER: dict[str, tuple[str, int, dict[str, object], str]] = {
     "GRU": (
         f"{ROWS3}y = GRU <hidden_size = 3> (r, G, H)",
         17,
-        {"d": [1, -1, 4], "G": (1, 9, 4), "H": (1, 9, 3)},
+        {"d": [0, 1, 4], "G": (1, 9, 4), "H": (1, 9, 3)},
         STATE,
     ),
     "LSTM": (
         f"{ROWS3}y = LSTM <hidden_size = 3> (r, G, H)",
         17,
-        {"d": [1, -1, 4], "G": (1, 12, 4), "H": (1, 12, 3)},
+        {"d": [0, 1, 4], "G": (1, 12, 4), "H": (1, 12, 3)},
         STATE,
     ),
     "RNN": (
         f"{ROWS3}y = RNN <hidden_size = 3> (r, G, H)",
         17,
-        {"d": [1, -1, 4], "G": (1, 3, 4), "H": (1, 3, 3)},
+        {"d": [0, 1, 4], "G": (1, 3, 4), "H": (1, 3, 3)},
         STATE,
     ),
     "Scan": (

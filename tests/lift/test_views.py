@@ -316,24 +316,24 @@ REFUSES = {
     "Reshape [-1, K / 2]": Refuses(
         head("v = Reshape(map, d)\ny = MatMul(v, M)", d=[-1, 6], M=(6, 3)),
         "Reshape 'v'",
-        "turns 1 image(s) into 2 row(s) of [6], so rows would mix windows",
+        "turns one image into 2 rows of [6], so rows would mix windows",
     ),
     "Reshape [-1, 2 * K]": Refuses(
         head("v = Reshape(map, d)\ny = MatMul(v, M)", batch=2, d=[-1, 24], M=(24, 3)),
         "Reshape 'v'",
-        "turns 2 image(s) into 1 row(s) of [24]",
+        "merges the images of a batch into 1 row(s)",
     ),
     "Reshape of the head to one row, symbolic batch": Refuses(
-        spent("y = Reshape(u, d)", d=[1, -1]), "Reshape 'y'", "turns 2 image(s) into 1 row(s)"
+        spent("y = Reshape(u, d)", d=[1, -1]), "Reshape 'y'", "merges the images of a batch into 1 row(s)"
     ),
     "Flatten of the head, axis 0, symbolic batch": Refuses(
-        spent("y = Flatten <axis = 0> (u)"), "Flatten 'y'", "turns 2 image(s) into 1 row(s)"
+        spent("y = Flatten <axis = 0> (u)"), "Flatten 'y'", "merges the images of a batch into 1 row(s)"
     ),
     "Reshape of the head into more rows": Refuses(
-        spent("y = Reshape(u, d)", d=[-1, 2]), "Reshape 'y'", "turns 1 image(s) into 2 row(s) of [2]"
+        spent("y = Reshape(u, d)", d=[-1, 2]), "Reshape 'y'", "turns one image into 2 rows of [2]"
     ),
     "Reshape to one axis": Refuses(
-        spent("y = Reshape(u, d)", batch=2, d=[-1]), "Reshape 'y'", "turns 2 image(s) into 8 row(s)"
+        spent("y = Reshape(u, d)", batch=2, d=[-1]), "Reshape 'y'", "turns one image into 4 rows"
     ),
     "Reshape that mixes images at an equal number of rows": Refuses(
         head(
@@ -348,23 +348,23 @@ REFUSES = {
     "Flatten, axis 0": Refuses(
         head("v = Flatten <axis = 0> (map)\ny = MatMul(v, M)", batch=2, M=(24, 3)),
         "Flatten 'v'",
-        "turns 2 image(s) into 1 row(s) of [24]",
+        "merges the images of a batch into 1 row(s)",
     ),
     "Flatten, axis 2": Refuses(
         head("v = Flatten <axis = 2> (map)\ny = MatMul(v, M)", M=(6, 3)),
         "Flatten 'v'",
-        "turns 1 image(s) into 2 row(s)",
+        "turns one image into 2 rows",
     ),
     "Flatten, axis -1": Refuses(
         head("v = Flatten <axis = -1> (map)\ny = MatMul(v, M)", M=(2, 3)),
         "Flatten 'v'",
-        "turns 1 image(s) into 6 row(s)",
+        "turns one image into 6 rows",
     ),
     "Unsqueeze in front of the batch": Refuses(
-        spent("y = Unsqueeze(u, a)", batch=3, a=[0]), "Unsqueeze 'y'", "turns 3 image(s) into 1 row(s)"
+        spent("y = Unsqueeze(u, a)", batch=3, a=[0]), "Unsqueeze 'y'", "merges the images of a batch into 1 row(s)"
     ),
     "Squeeze without axes at batch 1": Refuses(
-        spent("y = Squeeze(u)", batch=1), "Squeeze 'y'", "turns 1 image(s) into 4 row(s)"
+        spent("y = Squeeze(u)", batch=1), "Squeeze 'y'", "turns one image into 4 rows"
     ),
     "Reshape to a shape that is a graph input": Refuses(
         spent("y = Reshape(u, d)", d=[0, 4]),
