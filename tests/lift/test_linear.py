@@ -368,7 +368,7 @@ REFUSES = {
     "int32": Refuses(
         spent("i = Cast <to = 6> (u)\ny = MatMul(i, M)", M=some(4, 3, dtype=np.int32)),
         "MatMul 'y'",
-        "this FC is int32",
+        "not for int32",
     ),
     "an FC on the map's last axis": Refuses(
         head("y = MatMul(map, M)", M=(2, 2)), "MatMul 'y'", "not known on a feature map in front of the head"
