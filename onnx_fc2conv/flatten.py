@@ -8,6 +8,8 @@ the same order, the operator is a view per image, whatever its spelling (``[0, -
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .ops import Op
@@ -87,3 +89,24 @@ def covers_map(op: Op, spatial: list[int]) -> bool:
     unpadded = op.attr("auto_pad", "NOTSET") in ("NOTSET", "VALID") and not any(op.attr("pads") or ())
     undilated = all(d == 1 for d in op.attr("dilations", [1] * rank))
     return bool(kernel == spatial and max(spatial, default=1) > 1 and unpadded and undilated)
+
+
+def unit_move(before: Sequence[int], after: Sequence[int]) -> list[int] | None:
+    """The Transpose that a Reshape is in disguise, if all that it does is to put axes of size 1 elsewhere.
+
+    tf2onnx writes the N,H,W,C -> N,C,H,W transpose of a one-channel image so.
+
+    Args:
+        before, after: shapes of the same rank, the batch first.
+
+    Returns:
+        ``perm``, or ``None`` if it does something else.
+    """
+    if len(before) != len(after) or before[0] != after[0]:
+        return None
+    wide = [[i for i in range(1, len(shape)) if shape[i] != 1] for shape in (before, after)]
+    if [before[i] for i in wide[0]] != [after[i] for i in wide[1]]:
+        return None
+    units = iter(i for i in range(1, len(before)) if before[i] == 1)
+    source = dict(zip(wide[1], wide[0], strict=True))
+    return [0, *(source[i] if i in source else next(units) for i in range(1, len(after)))]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .backbone import SLIDING, Trace, image_inputs, input_map, move
+from .backbone import SLIDING, Trace, image_inputs, input_map, move, reshape_in_disguise
 from .constants import Constants
 from .errors import NothingToConvert
 from .flatten import axes_of, covers_map
 from .geometry import Axis
 from .ops import FULLY_CONNECTED, REDUCTIONS, VIEWS, Model, Op
-from .plan import Cause, Dims, FeatureMap, Plan
+from .plan import Cause, FeatureMap, Plan
 from .shapes import Shapes, infer
 
 POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool"))
@@ -45,7 +45,18 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
         raise NothingToConvert("no graph output depends on the fully connected nodes")
     for name in cuts:
         _require_window(maps[name], image, model, trace)
-    return Plan(model, shapes, constants, maps, trace.shadows, list(cuts), head, _causes(model, cuts, trace), image)
+    return Plan(
+        model,
+        shapes,
+        constants,
+        maps,
+        trace.shadows,
+        trace.unbaked,
+        list(cuts),
+        head,
+        _causes(model, cuts, trace),
+        image,
+    )
 
 
 def _causes(model: Model, cuts: Iterable[str], trace: Trace) -> list[Cause]:
@@ -118,7 +129,7 @@ class _Walk:
             return False
         dims = self.maps[op.inputs[0]].dims
         if op.op_type in VIEWS:
-            return self._flattens(op, dims)
+            return self._flattens(op, self.maps[op.inputs[0]])
         if op.op_type in POOLS_ALL:
             return any(isinstance(d, Axis) and not d.law.is_constant for d in dims)
         if op.op_type in REDUCTIONS:
@@ -129,14 +140,16 @@ class _Walk:
             return covers_map(op, [d.size if isinstance(d, Axis) else int(d) for d in dims[2:] if d != "batch"])
         return False
 
-    def _flattens(self, op: Op, dims: Dims) -> bool:
-        if op.op_type in ("Flatten", "Reshape"):
+    def _flattens(self, op: Op, x: FeatureMap) -> bool:
+        if op.op_type == "Flatten":
             return True
+        if op.op_type == "Reshape":
+            return reshape_in_disguise(op, x, self.trace) is None
         if op.op_type == "Unsqueeze":
             return False
         operand = self.trace.ints(op, 1, "axes") if len(op.inputs) > 1 and op.inputs[1] else None
-        axes = axes_of(op, operand, len(dims))
-        return any(isinstance(d, Axis) and d.size == 1 for i, d in enumerate(dims) if axes is None or i in axes)
+        axes = axes_of(op, operand, len(x.dims))
+        return any(isinstance(d, Axis) and d.size == 1 for i, d in enumerate(x.dims) if axes is None or i in axes)
 
 
 def _require_window(cut: FeatureMap, image: FeatureMap, model: Model, trace: Trace) -> None:

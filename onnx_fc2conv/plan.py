@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from onnx import NodeProto
+
 from .constants import Constants
 from .geometry import Axis
 from .ops import Model, Op
@@ -74,6 +76,7 @@ class Plan:
         constants: what is known before run time.
         maps: every feature map by name, the image inputs included.
         shadows: dims of values shaped like a map that are none.
+        unbaked: nodes of the backbone that take the place of ones that carry the trained size, by position.
         cuts: names of the maps that are flattened, in order of use.
         head: the head's nodes, in topological order.
         causes: why the maps differ from what the original computes on an image crop; empty if they do not.
@@ -85,6 +88,7 @@ class Plan:
     constants: Constants
     maps: dict[str, FeatureMap]
     shadows: dict[str, Dims]
+    unbaked: dict[int, NodeProto]
     cuts: list[str]
     head: list[Op]
     causes: list[Cause]

@@ -24,8 +24,6 @@ HUGE = 500 * 2**20  #: bytes
 
 #: models that should be converted and are not yet: glob -> part of the reason
 REFUSED = {
-    "keras/k_two_head__*": "behind a flattening they are features",
-    "keras/k_permute_flatten__*": "behind a flattening they are features",
     "edge/extdir/ext_per_tensor.onnx": "does not exist",
 }
 

@@ -52,7 +52,7 @@ def refusals() -> str:
     reasons: dict[str, list[str]] = {}
     for entry in RULES.values():
         if entry.because is not None:
-            reasons.setdefault(entry.because, []).append(f"`{entry.op_type}`")
+            reasons.setdefault(entry.because.format(start="a flattening"), []).append(f"`{entry.op_type}`")
     return table(("operators", "why never"), [(", ".join(sorted(n)), r) for r, n in reasons.items()])
 
 

@@ -11,13 +11,14 @@ from typing import NoReturn
 
 from ..ops import STANDARD_DOMAINS, Array, Model, Op
 from ..plan import Dims, FeatureMap
-from . import pointwise, resizing, sliding
+from . import pointwise, resizing, sliding, unbake
 from .layout import SLIDING, image_inputs, input_map
 from .registry import MOVES, SHADOWING, Operand, Trace
+from .unbake import reshape_in_disguise
 
-__all__ = ["SLIDING", "Trace", "image_inputs", "input_map", "move"]
+__all__ = ["SLIDING", "Trace", "image_inputs", "input_map", "move", "reshape_in_disguise"]
 
-FAMILIES = (pointwise, resizing, sliding)  #: importing them fills MOVES
+FAMILIES = (pointwise, resizing, sliding, unbake)  #: importing them fills MOVES
 FUSED_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
 
 

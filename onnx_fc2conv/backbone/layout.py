@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
+
+import numpy as np
 from onnx import TensorProto, ValueInfoProto
 
 from ..errors import NothingToConvert, UnreadableModel
+from ..flatten import apply_view, unit_move
 from ..geometry import Axis
 from ..ops import BROADCASTING, UNARY, Array, Model, Op
 from ..plan import Dim, FeatureMap
@@ -20,8 +24,11 @@ PIXEL_TYPES = frozenset(
     )
 )
 SLIDING = frozenset("Conv ConvInteger QLinearConv FusedConv ConvTranspose MaxPool AveragePool LpPool".split())
-CHAIN = UNARY | BROADCASTING | {"Transpose", "Unsqueeze", "Squeeze", "Pad", "QuantizeLinear", "DequantizeLinear"}
+CHAIN = (
+    UNARY | BROADCASTING | {"Transpose", "Unsqueeze", "Squeeze", "Reshape", "Pad", "QuantizeLinear", "DequantizeLinear"}
+)
 MAX_PIXELS = 2**31
+ANY_BATCH = 2  #: stands for a batch size that is not known
 
 
 def image_inputs(model: Model) -> list[ValueInfoProto]:
@@ -72,45 +79,61 @@ def input_map(model: Model, value: ValueInfoProto) -> FeatureMap:
     return FeatureMap(value.name, tuple(dims))
 
 
+Origin = list[tuple[int | None, int]]  #: for each axis of a value: the input's axis (None if inserted), and its size
+
+
 def spatial_axes(model: Model, value: ValueInfoProto) -> list[int]:
     """Which axes of an input are spatial: those that the first sliding operator slides over; else all from 2 on."""
-    rank = len(value.type.tensor_type.shape.dim)
-    start: list[int | None] = list(range(rank))
-    queue: list[tuple[str, list[int | None]]] = [(value.name, start)]
+    dims = value.type.tensor_type.shape.dim
+    start: Origin = [(i, d.dim_value if d.dim_value > 0 else ANY_BATCH) for i, d in enumerate(dims)]
+    queue = [(value.name, start)]
     seen = {value.name}
     while queue:
         name, origin = queue.pop(0)
         for op in model.consumers.get(name, ()):
             if op.op_type in SLIDING and op.inputs[0] == name:
-                found = [a for a in origin[2:] if a is not None]
-                if found and origin[0] == 0:
+                found = [a for a, _ in origin[2:] if a is not None]
+                if found and origin[0][0] == 0:
                     return found
             if op.op_type in CHAIN and op.outputs[0] not in seen:
                 behind = _behind(op, origin, model)
                 if behind is not None:
                     seen.add(op.outputs[0])
                     queue.append((op.outputs[0], behind))
-    return list(range(2, rank))
+    return list(range(2, len(dims)))
 
 
-def _behind(op: Op, origin: list[int | None], model: Model) -> list[int | None] | None:
+def _behind(op: Op, origin: Origin, model: Model) -> Origin | None:
     if op.op_type == "Transpose":
         perm = op.attr("perm") or list(reversed(range(len(origin))))
         return [origin[p] for p in perm] if len(perm) == len(origin) else None
-    if op.op_type not in ("Unsqueeze", "Squeeze"):
+    if op.op_type not in ("Unsqueeze", "Squeeze", "Reshape"):
         return origin
-    axes = op.attr("axes")
-    if axes is None and len(op.inputs) > 1:
-        axes = _constant_ints(model, op.inputs[1])
-    if axes is None:
+    operand = op.attr("axes")
+    if operand is None and len(op.inputs) > 1:
+        operand = _constant_ints(model, op.inputs[1])
+    if operand is None:
         return None
+    if op.op_type == "Reshape":
+        return _behind_reshape(op, origin, operand)
     result = list(origin)
     if op.op_type == "Unsqueeze":
-        for a in sorted(a % (len(origin) + len(axes)) for a in axes):
-            result.insert(a, None)
+        for a in sorted(a % (len(origin) + len(operand)) for a in operand):
+            result.insert(a, (None, 1))
         return result
-    gone = {a % len(origin) for a in axes}
+    gone = {a % len(origin) for a in operand}
     return [o for i, o in enumerate(result) if i not in gone]
+
+
+def _behind_reshape(op: Op, origin: Origin, target: list[int]) -> Origin | None:
+    sizes = [size for _, size in origin]
+    if prod(sizes) > MAX_PIXELS:
+        return None
+    try:
+        perm = unit_move(sizes, apply_view(op, np.empty(sizes, np.bool_), target).shape)
+    except ValueError:
+        return None
+    return None if perm is None else [origin[p] for p in perm]
 
 
 def _constant_ints(model: Model, name: str) -> list[int] | None:

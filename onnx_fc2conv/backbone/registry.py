@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from onnx import NodeProto
+
 from ..constants import Constants
 from ..ops import Array, Op
 from ..plan import Cause, Dims, FeatureMap, Kind
@@ -19,12 +21,14 @@ class Trace:
         constants, shapes: of the original.
         causes: nodes because of which the maps are not those of image crops.
         shadows: values shaped like a map that are none, such as MaxPool's indices.
+        unbaked: what takes the place of nodes that carry the trained size, by position in the file.
     """
 
     constants: Constants
     shapes: Shapes
     causes: list[Cause] = field(default_factory=list)
     shadows: dict[str, Dims] = field(default_factory=dict)
+    unbaked: dict[int, NodeProto] = field(default_factory=dict)
 
     def blame(self, op: Op, kind: Kind, detail: str) -> None:
         """Note a cause."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import Unliftable
 from ..geometry import Grid
+from ..ops import Op
 from ..plan import FeatureMap, Plan
 from ..rewrite import Rewrite, Unread, Windowed
 from . import broadcast, linear, norm, pool, reduce, refused, select, unary, views
@@ -37,9 +38,12 @@ def lift(plan: Plan) -> Rewrite:
     names = Names(_names_of(plan))
     shared = Shared(plan.constants, plan.shapes, names, plan.model.opset)
     outputs = set(plan.model.outputs)
+    starts: dict[str, Op] = {}
     for op in plan.head:
         rewriter = Rewriter(op, shared)
-        results = _apply(rewriter, plan, shared)
+        start = next((starts[name] for name in op.reads() if name in starts), op)
+        starts |= {name: start for name in op.outputs if name}
+        results = _apply(rewriter, start, plan, shared)
         for name, value in zip(op.outputs, results, strict=False):
             if name:
                 shared.rewrite.values[name] = _settle(rewriter, shared, name, value, name in outputs)
@@ -58,9 +62,9 @@ def _names_of(plan: Plan) -> set[str]:
     return names
 
 
-def _apply(rewriter: Rewriter, plan: Plan, shared: Shared) -> tuple[Windowed, ...]:
+def _apply(rewriter: Rewriter, start: Op, plan: Plan, shared: Shared) -> tuple[Windowed, ...]:
     op = rewriter.op
-    rule = rule_for(op)
+    rule = rule_for(op, start)
     op.refuse_if(op.captured, "contains a subgraph that reads the head")
     family = RULES[op.op_type].family
     operands = [_operand(rewriter, name, plan, shared) for name in op.inputs]

@@ -31,6 +31,6 @@ refused(
 refused(
     *("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "LpPool", "Pad", "Resize", "Upsample", "GridSample"),
     *("DepthToSpace", "SpaceToDepth", "LRN"),
-    because="it works on positions, and behind a flattening they are features: what flattens in front of it, or bakes "
-    "the trained size into a shape, has to go first",
+    because="it works on positions, and behind {start} they are features: what flattens there, or carries the trained "
+    "size in its shape, has to go first",
 )

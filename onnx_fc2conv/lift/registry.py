@@ -36,7 +36,7 @@ def lifts(*op_types: str, family: str) -> Callable[[Rule], Rule]:
 
 
 def refused(*op_types: str, because: str) -> None:
-    """Register operators that can never be lifted, with the reason."""
+    """Register operators that can never be lifted, and why; ``{start}`` in it stands for the head's first node."""
     for op_type in op_types:
         _add(Entry(op_type, "refused", None, because))
 
@@ -46,8 +46,8 @@ def _add(entry: Entry) -> None:
     RULES[entry.op_type] = entry
 
 
-def rule_for(op: Op) -> Rule:
-    """The rule of this node.
+def rule_for(op: Op, start: Op) -> Rule:
+    """The rule of this node, in the head that begins at ``start``.
 
     Raises:
         Unliftable: the operator has none.
@@ -56,5 +56,5 @@ def rule_for(op: Op) -> Rule:
     if entry is None:
         raise op.refuse("no rule lifts this operator")
     if entry.rule is None:
-        raise op.refuse(f"{entry.because}")
+        raise op.refuse(f"{entry.because}".format(start=start))
     return entry.rule

@@ -29,6 +29,9 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
     trained = f"trained size {_x(report.trained_size)}"
     console.print(printable(f"input '{report.image_input}', {trained}, valid sizes: {report.valid_sizes}"))
 
+    for node in report.unbaked:
+        console.print(Text(printable(f"carried the trained size, rewritten to follow the input's: {node}")))
+
     def table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
         headers = [Column(name, overflow="fold") for name in columns]
         t = Table(*headers, title=Text(printable(title), "bold"), title_justify="left")

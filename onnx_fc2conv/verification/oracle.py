@@ -6,10 +6,10 @@ front runs with free spatial dims, the part behind with the trained window, exac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
-from onnx import GraphProto, ModelProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
 from ..ops import Model
 from ..plan import Plan
@@ -18,8 +18,21 @@ from .runtime import Feeds, Session
 Cell = tuple[int, ...]
 
 
-def cut(model: Model, inputs: dict[str, ValueInfoProto], outputs: Iterable[str]) -> ModelProto:
-    """The part of a model between some values and some others, as a model of its own."""
+def cut(
+    model: Model,
+    inputs: dict[str, ValueInfoProto],
+    outputs: Iterable[str],
+    unbaked: Mapping[int, NodeProto] | None = None,
+) -> ModelProto:
+    """The part of a model between some values and some others, as a model of its own.
+
+    Args:
+        model: the original.
+        inputs: where the part begins.
+        outputs: where it ends.
+        unbaked: nodes that take the place of those that could not run at another size.
+    """
+    instead = unbaked or {}
     graph = model.proto.graph
     wanted, needed = set(), list(outputs)
     names: set[str] = set()
@@ -33,7 +46,7 @@ def cut(model: Model, inputs: dict[str, ValueInfoProto], outputs: Iterable[str])
             wanted.add(op.index)
             needed += op.reads()
     part = GraphProto(name="part")
-    part.node.extend(graph.node[op.index] for op in model.ops if op.index in wanted)
+    part.node.extend(instead.get(op.index, graph.node[op.index]) for op in model.ops if op.index in wanted)
     part.input.extend(value for name, value in inputs.items() if name in names)
     part.input.extend(i for i in model.inputs if i.name in names and i.name not in inputs)
     part.initializer.extend(t for t in graph.initializer if t.name in names)
@@ -59,7 +72,7 @@ class Oracle:
         self.original = Session(model.proto, model.folder)
         self._inner = [name for name in plan.cuts if name in model.producer]
         free = {plan.image.name: _untyped(plan, plan.image.name)}
-        self._backbone = Session(cut(model, free, self._inner), model.folder) if self._inner else None
+        self._backbone = Session(cut(model, free, self._inner, plan.unbaked), model.folder) if self._inner else None
         self._heads: dict[tuple[str, ...], Session] = {}
 
     def maps(self, feeds: Feeds) -> Feeds:

@@ -11,7 +11,7 @@ STATE = "it carries a state or a branch through the batch"
 RANDOM = "its result is random"
 POSITIONS = "it normalises over positions"
 SEQUENCE = "sequences have no grid axes"
-PLACES = "it works on positions, and behind a flattening they are features"
+PLACES = "it works on positions, and behind "
 ROWS3 = "r = Reshape(u, d)\n"
 MAP4, DIMS4 = ROWS3, {"d": [0, 2, 2, 1]}
 BODY = "b (int64 i, bool c, float[N,4] a) => (bool e, float[N,4] f) {e = Identity(c) f = Relu(a)}"
