@@ -1,0 +1,440 @@
+"""Backbones that must not be converted, each by node and reason. A new case is a new row of ``REFUSALS``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
+
+import onnx_fc2conv as fc2conv
+from onnx_fc2conv.errors import NothingToConvert, Unliftable, UnreadableModel
+
+from ..networks import integers
+from .cases import floats, int64
+
+INT_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A model that must not be converted.
+
+    Attributes:
+        text: nodes from the inputs to ``map``; ``Flatten`` and ``Gemm`` are put behind it.
+        features: of the flattened map.
+        node: the node that is named.
+        reason: part of the reason.
+        inputs: dims of the inputs.
+    """
+
+    text: str
+    features: int
+    node: str | None
+    reason: str
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"x": ("N", 2, 8, 6)})
+    opset: int = 17
+    error: type[Exception] = Unliftable
+    types: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def model(self) -> ModelProto:
+        lines = [line.strip() for line in self.text.strip().splitlines()]
+        lines += ["flat = Flatten (map)", "y = Gemm <transB = 1> (flat, fc, bias)"]
+        nodes = parser.parse_graph("g (float x) => (float y) {\n" + "\n".join(lines) + "\n}").node
+        arrays = {"fc": (3, self.features), "bias": (3,), **self.weights}
+        graph = helper.make_graph(
+            nodes,
+            "refused",
+            [
+                helper.make_tensor_value_info(name, self.types.get(name, TensorProto.FLOAT), dims)
+                for name, dims in self.inputs.items()
+            ],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+            [
+                numpy_helper.from_array(integers(v, 11) if isinstance(v, tuple) else np.asarray(v), name)
+                for name, v in arrays.items()
+            ],
+        )
+        domains = {node.domain for node in nodes} - {""}
+        opsets = [helper.make_opsetid("", self.opset), *(helper.make_opsetid(d, 1) for d in domains)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def positional(text: str, shape: tuple[int, ...], **changes: Any) -> Refusal:
+    """A constant with a value per position."""
+    return Refusal(text, 96, f"{text.split()[2]} 'map'", "so it fits the trained size only", {"k": shape}, **changes)
+
+
+UNKNOWN = "this operator is not known on a feature map in front of the head"
+FIXED = "resizes to a size that is fixed at, or computed from, the trained size"
+SHAPE_OF_X = """shape = Shape (x)
+h = Gather (shape, two)
+"""
+
+REFUSALS: dict[str, Refusal] = {
+    # -- operators
+    "an unknown operator": Refusal("map = CumSum (x, two)", 96, "CumSum 'map'", UNKNOWN, {"two": np.int64(2)}),
+    "Trilu": Refusal("map = Trilu (x)", 96, "Trilu 'map'", UNKNOWN),
+    "a custom operator": Refusal("map = my.domain.Warp (x)", 96, "my.domain.Warp 'map'", UNKNOWN),
+    "a standard name in a custom domain": Refusal("map = my.domain.Relu (x)", 96, "my.domain.Relu 'map'", UNKNOWN),
+    "the map as a shape": Refusal(
+        "map = Expand (one, x)",
+        96,
+        "Expand 'map'",
+        UNKNOWN,
+        {"one": np.float32(1)},
+    ),
+    "the map as a weight": Refusal(
+        "map = Conv (z, x)",
+        4,
+        "Conv 'map'",
+        "reads the feature map as something other than its data input",
+        {"z": (1, 2, 8, 6)},
+    ),
+    # -- sizes that are fixed
+    "Resize to sizes": Refusal(
+        "map = Resize (x, , , sizes)", 384, "Resize 'map'", FIXED, {"sizes": int64(1, 2, 16, 12)}, {"x": (1, 2, 8, 6)}
+    ),
+    "Resize to sizes computed from the trained size": Refusal(
+        """shape = Shape (x)
+        sizes = Mul (shape, factors)
+        map = Resize (x, , , sizes)""",
+        384,
+        "Resize 'map'",
+        FIXED,
+        {"factors": int64(1, 1, 2, 2)},
+    ),
+    "Resize by one and a half": Refusal(
+        "map = Resize (x, , scales)",
+        216,
+        "Resize 'map'",
+        "resizes by 1.5, not a whole factor",
+        {"scales": floats(1, 1, 1.5, 1.5)},
+    ),
+    "Resize the channels": Refusal(
+        "map = Resize (x, , scales)",
+        192,
+        "Resize 'map'",
+        "resizes the batch or the channels",
+        {"scales": floats(1, 2, 1, 1)},
+    ),
+    "crop to fixed positions": Refusal(
+        "map = Slice (x, starts, ends, axes)",
+        48,
+        "Slice 'map'",
+        "crops to fixed positions [0:4:1] of the trained size",
+        {"starts": int64(0), "ends": int64(4), "axes": int64(2)},
+    ),
+    "crop from the end": Refusal(
+        "map = Slice (x, starts, ends, axes)",
+        48,
+        "Slice 'map'",
+        "crops to fixed positions [-4:",
+        {"starts": int64(-4), "ends": int64(INT_MAX), "axes": int64(2)},
+    ),
+    "every second pixel": Refusal(
+        "map = Slice (x, starts, ends, axes, steps)",
+        48,
+        "Slice 'map'",
+        "crops to fixed positions [0:",
+        {"starts": int64(0), "ends": int64(INT_MAX), "axes": int64(2), "steps": int64(2)},
+    ),
+    "flip": Refusal(
+        "map = Slice (x, starts, ends, axes, steps)",
+        96,
+        "Slice 'map'",
+        "crops to fixed positions [-1:",
+        {"starts": int64(-1), "ends": int64(-INT_MAX), "axes": int64(3), "steps": int64(-1)},
+    ),
+    "a crop that starts where the trained size says": Refusal(
+        SHAPE_OF_X + "start = Div (h, two)\nmap = Slice (x, start, end, two)",
+        48,
+        "Slice 'map'",
+        "size",
+        {"two": int64(2), "end": int64(INT_MAX)},
+    ),
+    "pads computed from the trained size": Refusal(
+        SHAPE_OF_X + "p = Mod (h, three)\npads = Concat <axis = 0> (zeros, p, zero)\nmap = Pad (x, pads)",
+        120,
+        "Pad 'map'",
+        "size",
+        {"two": int64(2), "three": int64(3), "zeros": int64(*[0] * 6), "zero": int64(0)},
+    ),
+    "pads at run time": Refusal(
+        "map = Pad (x, p)",
+        96,
+        "Pad 'map'",
+        "its input 'p' is neither a constant nor a feature map",
+        inputs={"x": ("N", 2, 8, 6), "p": (8,)},
+        types={"p": TensorProto.INT64},
+    ),
+    "ConvTranspose to an output_shape": Refusal(
+        "map = ConvTranspose <strides = [2, 2], output_shape = [16, 12]> (x, w)",
+        384,
+        "ConvTranspose 'map'",
+        "its output_shape is fixed to the trained size",
+        {"w": (2, 2, 2, 2)},
+    ),
+    "ConvTranspose SAME": Refusal(
+        'map = ConvTranspose <strides = [2, 2], auto_pad = "SAME_UPPER"> (x, w)',
+        384,
+        "ConvTranspose 'map'",
+        "auto_pad is not supported here",
+        {"w": (2, 2, 3, 3)},
+    ),
+    **{
+        f"{op_type}, where ONNX counts a window behind the map and onnxruntime does not": Refusal(
+            f"map = {op_type} <kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1, pads = [0, 0, 1, 1]> (x)",
+            40,
+            f"{op_type} 'map'",
+            "by its size law",
+        )
+        for op_type in ("MaxPool", "AveragePool")
+    },
+    # -- one value per position
+    "a positional addend": positional("map = Add (x, k)", (1, 2, 8, 6)),
+    "a factor per column": positional("map = Mul (x, k)", (6,)),
+    "a factor per row": positional("map = Mul (k, x)", (8, 1)),
+    "a slope per position": positional("map = PRelu (x, k)", (1, 8, 6)),
+    "LayerNormalization over height and width": Refusal(
+        "map = LayerNormalization <axis = 2> (x, k)",
+        96,
+        "LayerNormalization 'map'",
+        "scales every position on its own, so it fits the trained size only",
+        {"k": (8, 6)},
+    ),
+    "LayerNormalization over the width": Refusal(
+        "map = LayerNormalization <axis = 3> (x, k)",
+        96,
+        "LayerNormalization 'map'",
+        "fits the trained size only",
+        {"k": (6,)},
+    ),
+    "a scale per row": Refusal(
+        "q = QuantizeLinear <axis = 2> (x, s, z)\nmap = DequantizeLinear <axis = 2> (q, s, z)",
+        96,
+        "QuantizeLinear 'q'",
+        "fits the trained size only",
+        {"s": np.ones(8, np.float32), "z": np.zeros(8, np.uint8)},
+    ),
+    "a constant with more axes": Refusal(
+        "map = Add (x, k)", 96, "Add 'map'", "has more axes than the map", {"k": (1, 1, 1, 1, 1)}
+    ),
+    "a factor that is the trained height": Refusal(
+        SHAPE_OF_X + "f = Cast <to = 1> (h)\nmap = Mul (x, f)", 96, "Mul 'map'", "size", {"two": int64(2)}
+    ),
+    # -- branches
+    "Concat along the height": Refusal(
+        "map = Concat <axis = 2> (x, x)", 192, "Concat 'map'", "concatenates along a spatial axis or the batch"
+    ),
+    "Concat along the batch": Refusal(
+        "map = Concat <axis = 0> (x, x)", 96, "Concat 'map'", "concatenates along a spatial axis or the batch"
+    ),
+    "Concat with coordinates": Refusal(
+        "map = Concat <axis = 1> (x, k)",
+        144,
+        "Concat 'map'",
+        "concatenates a map with a constant of fixed size",
+        {"k": (1, 1, 8, 6)},
+        {"x": (1, 2, 8, 6)},
+    ),
+    "maps of different strides": Refusal(
+        """a = Conv <strides = [2, 2]> (x, w)
+        b = Conv (x, v)
+        map = Add (a, b)""",
+        36,
+        "Add 'map'",
+        "combines maps with effective strides 2 and 1, sizes 4 and 4",
+        {"w": (3, 2, 2, 2), "v": (3, 2, 5, 4)},
+    ),
+    "height meets width": Refusal(
+        """t = Transpose <perm = [0, 1, 3, 2]> (x)
+        map = Add (x, t)""",
+        72,
+        "Add 'map'",
+        "combines maps of different inputs or swapped spatial axes",
+        inputs={"x": ("N", 2, 6, 6)},
+    ),
+    "channels meet the width": Refusal(
+        """t = Transpose <perm = [0, 3, 2, 1]> (x)
+        map = Add (x, t)""",
+        72,
+        "Add 'map'",
+        "combines values whose axes do not correspond",
+        inputs={"x": ("N", 6, 2, 6)},
+    ),
+    "Split along the width": Refusal(
+        "map, rest = Split <axis = 3> (x)", 48, "Split 'map'", "picks along a spatial axis or the batch", opset=13
+    ),
+    "Gather along the height": Refusal(
+        "map = Gather <axis = 2> (x, two)",
+        12,
+        "Gather 'map'",
+        "picks along a spatial axis or the batch",
+        {"two": np.int64(2)},
+    ),
+    # -- the batch
+    "Softmax over the batch": Refusal("map = Softmax <axis = 0> (x)", 96, "Softmax 'map'", "normalises over the batch"),
+    "ReduceMax over the batch": Refusal(
+        "map = ReduceMax <axes = [0]> (x)", 96, "ReduceMax 'map'", "reduces over the batch"
+    ),
+    "Pad the batch": Refusal("map = Pad (x, p)", 96, "Pad 'map'", "pads the batch", {"p": int64(1, *[0] * 7)}),
+    "Slice the batch": Refusal(
+        "map = Slice (x, zero, one)", 96, "Slice 'map'", "slices the batch", {"zero": int64(0), "one": int64(1)}
+    ),
+    "BatchNormalization in training": Refusal(
+        "map = BatchNormalization <training_mode = 1> (x, s, s, s, s)",
+        96,
+        "BatchNormalization 'map'",
+        "is in training mode, so its result depends on the whole batch",
+        {"s": floats(1, 1)},
+    ),
+    "Dropout in training": Refusal(
+        "map = Dropout (x, half, yes)",
+        96,
+        "Dropout 'map'",
+        "training mode",
+        {"half": np.float32(0.5), "yes": np.array(True)},
+    ),
+    "Conv over channels as an axis": Refusal(
+        """t = Transpose <perm = [1, 0, 2, 3]> (x)
+        map = Conv (t, w)""",
+        18,
+        "Conv 'map'",
+        "its input is not laid out as N, C, spatial axes",
+        {"w": (3, 2, 3, 3)},
+        {"x": (2, 2, 8, 6)},
+    ),
+    # -- windows that are lost
+    "the whole map pooled in the backbone": Refusal(
+        """p = GlobalAveragePool (x)
+        map = Conv (p, w)""",
+        4,
+        "Flatten 'flat'",
+        "reads 'map', whose size does not follow the input's; the whole map was pooled by GlobalAveragePool 'p'",
+        {"w": (4, 2, 1, 1)},
+    ),
+    "the index of the widest column": Refusal(
+        """a = ArgMax <axis = 3, keepdims = 0> (x)
+        map = Cast <to = 1> (a)""",
+        16,
+        "Flatten 'flat'",
+        "reads 'map', which has lost 1 spatial axes; the whole map was pooled by ArgMax 'a'",
+    ),
+    "cells smaller than a pixel": Refusal(
+        "map = Resize (x, , scales)",
+        384,
+        "Flatten 'flat'",
+        "reads 'map', whose effective stride 1/2 is not whole",
+        {"scales": floats(1, 1, 2, 2)},
+    ),
+    # -- inputs
+    "two images": Refusal(
+        "map = Add (x, z)",
+        96,
+        "Add 'map'",
+        "the model has 2 image inputs ('x', 'z'); one is supported so far",
+        inputs={"x": ("N", 2, 8, 6), "z": ("N", 2, 8, 6)},
+    ),
+    "a factor that is an input": Refusal(
+        "map = Mul (x, z)",
+        96,
+        "Mul 'map'",
+        "its input 'z' is neither a constant nor a feature map",
+        inputs={"x": ("N", 2, 8, 6), "z": ("N", 1)},
+    ),
+    "a size with a name": Refusal(
+        "map = Relu (x)",
+        96,
+        None,
+        "input 'x' axis 2 is 'H'; give it the trained size first",
+        inputs={"x": ("N", 2, "H", 6)},
+        error=UnreadableModel,
+    ),
+    "a size without a name": Refusal(
+        "map = Relu (x)",
+        96,
+        None,
+        "input 'x' axis 3 has no size; give it the trained size first",
+        inputs={"x": ("N", 2, 8, None)},
+        error=UnreadableModel,
+    ),
+    "size 0": Refusal(
+        "map = Relu (x)",
+        0,
+        None,
+        "input 'x' axis 2 has size 0; give it the trained size first",
+        inputs={"x": ("N", 2, 0, 6)},
+        error=UnreadableModel,
+    ),
+    "channels without a size": Refusal(
+        "map = Relu (x)",
+        96,
+        None,
+        "input 'x' axis 1 is 'C'",
+        inputs={"x": ("N", "C", 8, 6)},
+        error=UnreadableModel,
+    ),
+    "an absurd size": Refusal(
+        "map = Relu (x)",
+        96,
+        None,
+        f"input 'x' would hold {2 * 2**40} numbers per image",
+        inputs={"x": ("N", 2, 2**20, 2**20)},
+        error=UnreadableModel,
+    ),
+    "no image": Refusal(
+        "map = Relu (x)",
+        96,
+        None,
+        "no input has height and width (three or more axes of pixels), so there is no size to free",
+        inputs={"x": ("N", 96)},
+        error=NothingToConvert,
+    ),
+    "token numbers": Refusal(
+        "map = Cast <to = 1> (x)",
+        96,
+        None,
+        "no input has height and width",
+        inputs={"x": ("N", 2, 8, 6)},
+        types={"x": TensorProto.INT64},
+        error=NothingToConvert,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
+def test_refuses_by_node_and_reason(case: Refusal) -> None:
+    model = case.model
+    with pytest.raises(case.error) as caught:
+        fc2conv.convert(model, verify=False)
+    assert type(caught.value) is case.error
+    assert caught.value.node == case.node
+    assert case.reason in caught.value.reason
+    assert "\n" not in str(caught.value)
+
+
+ACCEPTED = {
+    "Softmax over channels": "map = Softmax <axis = 1> (x)",
+    "a factor per channel": "map = Mul (x, per_channel)",
+    "an input of features beside the image that nothing reads": "map = Relu (x)",
+}
+
+
+@pytest.mark.parametrize("text", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_what_differs_from_a_refusal_in_one_detail_is_accepted(text: str) -> None:
+    inputs = {"x": ("N", 2, 8, 6), "z": ("N", 1)}
+    case = Refusal(text, 96, None, "", {"per_channel": (2, 1, 1)}, inputs)
+    assert list(fc2conv.convert(case.model, verify=False).geometry.outputs) == ["y"]
+
+
+def test_an_image_that_nothing_reads_makes_no_second_image() -> None:
+    """Two image inputs are refused by the node that reads the second; with no reader there still is a node to name."""
+    case = Refusal("map = Relu (x)", 96, None, "", inputs={"x": ("N", 2, 8, 6), "z": ("N", 2, 8, 6)})
+    with pytest.raises(Unliftable, match="the model has 2 image inputs"):
+        fc2conv.convert(case.model, verify=False)
