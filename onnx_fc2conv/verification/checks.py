@@ -3,6 +3,7 @@
 structure    the ONNX checker accepts it, onnxruntime loads it, no FC is left in the heads, spatial dims are free
 same size    original and converted at the trained size (also with two images where the batch is dynamic)
 grid law     predicted grid and stride against the shapes that come out
+feature maps outputs that are feature maps themselves, against the original's backbone at the enlarged size
 windows      the original head on every window of the enlarged feature map, against the converted grid
 default run  the same, with the graph optimisations that users run with
 image crops  the original on image crops: must agree if the model is exact, is measured if it is not
@@ -226,6 +227,11 @@ class Verifier:
         self.outcome.checks.append(Check("grid law", size, True, note=self._grid_words(size)))
         optimised = self._default.run(feeds)
         maps = self._oracle.maps(feeds)
+        if self._oracle.map_outputs:
+            check = Check(
+                "feature maps", size, True, note="outputs that are maps, as the original's backbone gives them"
+            )
+            self._compare(check, found, {name: maps[name] for name in self._oracle.map_outputs}, True)
         for names in self._same_grid():
             grid = self._lifted[names[0]].grid.grid_size(size)
             cells = sample_cells(grid, self._bounds.window_cells(), sum(grid))

@@ -70,15 +70,16 @@ class Oracle:
         self._plan = plan
         model = plan.model
         self.original = Session(model.proto, model.folder)
-        self._inner = [name for name in plan.cuts if name in model.producer]
+        self.map_outputs = [name for name in model.outputs if name in plan.maps and name in model.producer]
+        self._inner = list(dict.fromkeys([*(c for c in plan.cuts if c in model.producer), *self.map_outputs]))
         free = {plan.image.name: _untyped(plan, plan.image.name)}
         self._backbone = Session(cut(model, free, self._inner, plan.unbaked), model.folder) if self._inner else None
         self._heads: dict[tuple[str, ...], Session] = {}
 
     def maps(self, feeds: Feeds) -> Feeds:
-        """The feature maps of the original's backbone on an image of any size."""
+        """The original's backbone on an image of any size: the flattened maps, and the maps that are outputs."""
         found = self._backbone.run(feeds, self._inner) if self._backbone else {}
-        return {name: found.get(name, feeds.get(name)) for name in self._plan.cuts}  # type: ignore[misc]
+        return found | {name: feeds[name] for name in self._plan.cuts if name not in found}
 
     def _head(self, outputs: tuple[str, ...]) -> Session:
         if outputs not in self._heads:

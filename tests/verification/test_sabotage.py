@@ -46,6 +46,7 @@ TWO = Head(
     {"w": (4, 12), "b": (4,), "w2": (4, 12), "b2": (4,)},
     outputs=("y", "z"),
 )
+WITH_MAP = Head("m = Relu(map)\n f = Flatten(m)\n y = Gemm<transB = 1>(f, w)", {"w": (4, 12)}, outputs=("y", "m"))
 POOLED = Head("p = GlobalAveragePool(map)\n f = Flatten(p)\n y = Gemm<transB = 1>(f, w, b)", {"w": (4, 2), "b": (4,)})
 
 
@@ -178,6 +179,18 @@ def averaged_grid(model: ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
+def map_with_more_rows(model: ModelProto) -> None:
+    """The output that is a map adds the rows from the fourth on: there are none at the trained size."""
+    maker = next(n for n in model.graph.node if "m" in n.output)
+    index = list(model.graph.node).index(maker)
+    maker.output[0] = "whole"
+    for n in model.graph.node:
+        n.input[:] = ["whole" if name == "m" else name for name in n.input]
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 0, -3, 0, 0, 0, 3, 0], np.int64), "down"))
+    model.graph.node.insert(index + 1, helper.make_node("Pad", ["whole", "down"], ["rest"]))
+    model.graph.node.insert(index + 2, helper.make_node("Add", ["whole", "rest"], ["m"]))
+
+
 def fixed_dim(model: ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 6
 
@@ -231,6 +244,7 @@ ROWS: list[tuple[Head, Mutation, str]] = [
     (MLP, shifted_window, "same size"),
     (MLP, averaged_grid, "windows"),
     (POOLED, averaged_grid, "windows"),
+    (WITH_MAP, map_with_more_rows, "feature maps"),
     (MLP, fixed_dim, "structure"),
     (MLP, shared_symbol, "structure"),
     (SQUARE, fc_left, "structure"),
