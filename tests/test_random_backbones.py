@@ -14,7 +14,7 @@ import onnx
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, RuntimeException
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv import model_io, pipeline
@@ -190,6 +190,7 @@ def networks(draw: st.DrawFn) -> Network:
             del net.nodes[count:]
         else:
             net.kinds.append(kind)
+    assume(set(net.kinds) - {"activation"} or net.rank > 1)  # of three axes, something must say which is spatial
     assume(net.kinds)
     return net
 
@@ -199,7 +200,7 @@ def fits(net: Network) -> bool:
     image = np.zeros((net.batch if isinstance(net.batch, int) else 1, 2, *net.size), np.float32)
     try:
         return run_map(net, net.value, image).size > 0
-    except (InvalidArgument, RuntimeException):
+    except (Fail, InvalidArgument, RuntimeException):
         return False
 
 
@@ -220,7 +221,12 @@ def check_network(net: Network, growth: list[int], rest: list[int]) -> None:
     features = int(np.prod(run_map(net, net.value, trained).shape[1:]))
     assume(net.largest * features * UNITS <= EXACT)
     original = net.model(features)
-    conversion = pipeline.prepare(*model_io.load(original))
+    try:
+        conversion = pipeline.prepare(*model_io.load(original))
+    except fc2conv.Unliftable as e:
+        # onnxruntime gives a pool whose kernel is larger than its input one window; the size law gives it none.
+        assume("by its size law" not in e.reason)
+        raise
     result = fc2conv.convert(original, verify=False)
     onnx.checker.check_model(result.model, full_check=True)
     converted, grid = session(result.model), result.geometry.grid

@@ -32,20 +32,26 @@ ANY_BATCH = 2  #: stands for a batch size that is not known
 
 
 def image_inputs(model: Model) -> list[ValueInfoProto]:
-    """The inputs of three or more axes that hold pixels.
+    """The inputs that hold pixels: those of four or more axes, and of three axes those that an operator slides over.
+
+    Three axes that nothing slides over may as well be rows of features, of which none is spatial.
 
     Raises:
         NothingToConvert: there is none.
     """
-    found = []
+    found, rows = [], []
     for value in model.inputs:
         tensor = value.type.tensor_type
-        if (
-            value.type.WhichOneof("value") == "tensor_type"
-            and len(tensor.shape.dim) >= 3
-            and tensor.elem_type in PIXEL_TYPES
-        ):
+        if value.type.WhichOneof("value") != "tensor_type" or tensor.elem_type not in PIXEL_TYPES:
+            continue
+        rank = len(tensor.shape.dim)
+        if rank > 3 or (rank == 3 and slid_over(model, value) is not None):
             found.append(value)
+        elif rank == 3:
+            rows.append(value.name)
+    if rows and not found:
+        reason = "three axes and no operator slides over them, so none of them is known to be spatial"
+        raise NothingToConvert(f"input '{rows[0]}' has {reason}")
     if not found:
         raise NothingToConvert(
             "no input has height and width (three or more axes of pixels), so there is no size to free"
@@ -84,6 +90,11 @@ Origin = list[tuple[int | None, int]]  #: for each axis of a value: the input's 
 
 def spatial_axes(model: Model, value: ValueInfoProto) -> list[int]:
     """Which axes of an input are spatial: those that the first sliding operator slides over; else all from 2 on."""
+    return slid_over(model, value) or list(range(2, len(value.type.tensor_type.shape.dim)))
+
+
+def slid_over(model: Model, value: ValueInfoProto) -> list[int] | None:
+    """The axes of an input that the first sliding operator slides over, or ``None`` if there is no such operator."""
     dims = value.type.tensor_type.shape.dim
     start: Origin = [(i, d.dim_value if d.dim_value > 0 else ANY_BATCH) for i, d in enumerate(dims)]
     queue = [(value.name, start)]
@@ -100,7 +111,7 @@ def spatial_axes(model: Model, value: ValueInfoProto) -> list[int]:
                 if behind is not None:
                     seen.add(op.outputs[0])
                     queue.append((op.outputs[0], behind))
-    return list(range(2, len(dims)))
+    return None
 
 
 def _behind(op: Op, origin: Origin, model: Model) -> Origin | None:

@@ -45,3 +45,15 @@ def lift_lp_norm(op: Rewriter, x: Windowed) -> Windowed:
     axis = op.feature_axis(op.attr("axis", -1), x)
     x = op.read(x)
     return x.on(op.again(x, axis=axis))
+
+
+@lifts("LayerNormalization", family="normalise over features")
+def lift_layer_norm(op: Rewriter, x: Windowed, scale: Operand, bias: Operand = None) -> Windowed:
+    """Normalises over all axes from ``axis`` on, so the grid is moved to the front for the time being."""
+    op.refuse_if(any(op.op.outputs[1:]), "gives its statistics too")
+    op.refuse_if(not isinstance(scale, Array) or isinstance(bias, Windowed), "its scale or bias is not a constant")
+    axis = op.feature_axis(op.attr("axis", -1), x)
+    x = op.read(x)
+    constants = [c.name if isinstance(c, Array) else None for c in (scale, bias)]
+    attrs = op.attrs | {"axis": axis + x.grid_rank}
+    return x.on(op.grid_last(op.emit(op.op_type, op.grid_first(x), *constants, **attrs), x))

@@ -217,7 +217,8 @@ class Verifier:
 
     def _at(self, size: Size, done: int, steps: int) -> None:
         """All checks at one enlarged size."""
-        feeds, trained = self._images.draw(size), self._images.draw()
+        feeds = self._images.draw(size)
+        trained = feeds | {self._plan.image.name: self._images.draw()[self._plan.image.name]}
         self._progress("windows", done, steps)
         try:
             found = self._session.run(feeds)

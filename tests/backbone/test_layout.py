@@ -182,7 +182,6 @@ INPUTS = {
     "one": ({"x": (F, NCHW)}, ["x"]),
     "with a row of numbers beside it": ({"age": (F, ("N", 4)), "x": (F, NCHW)}, ["x"]),
     "with token numbers beside it": ({"x": (U8, NCHW), "tokens": (I64, ("N", 3, 7))}, ["x"]),
-    "a sequence": ({"x": (F, ("N", 2, 20))}, ["x"]),
     "two, in the order of the file": ({"z": (F, NCHW), "x": (U8, NHWC)}, ["z", "x"]),
 }
 
@@ -232,3 +231,12 @@ def test_sizes_that_are_not_known(dims: tuple[Any, ...], message: str) -> None:
 def test_the_largest_image_is_still_read() -> None:
     model = model_of("y = Relu (x)", {"x": (F, ("N", 1, 2**16, 2**15))}, {})
     assert input_map(model, image_inputs(model)[0]).shape(1) == (1, 1, 2**16, 2**15)
+
+
+def test_three_axes_that_nothing_slides_over_are_no_image() -> None:
+    """They may be channels and a length, or rows of features; sliding over features would make no sense."""
+    inputs: dict[str, tuple[int, tuple[Any, ...]]] = {"x": (F, ("N", 2, 20))}
+    with pytest.raises(NothingToConvert, match="input 'x' has three axes and no operator slides over them"):
+        image_inputs(model_of("y = Cast <to = 1> (x)", inputs, {}))
+    weights = {"w": np.ones((3, 2, 3), np.float32)}
+    assert [v.name for v in image_inputs(model_of("y = Conv (x, w)", inputs, weights))] == ["x"]

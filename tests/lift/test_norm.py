@@ -68,7 +68,22 @@ NORM = "BatchNormalization"
 STATISTICS = "scale, shift, mean, var"
 
 
+RANK3 = "r = Reshape(u, d)\n"
+
 LIFTS = table(
+    {
+        "LayerNormalization behind an FC": Lifts(spent("y = LayerNormalization(u, c)", c=(4,)), 4, 3),
+        "LayerNormalization with a bias, opset 21": Lifts(
+            spent("y = LayerNormalization <epsilon = 0.5> (u, c, e)", 21, c=(4,), e=(4,)), 4, 3
+        ),
+        "LayerNormalization in front": Lifts(unread("t = LayerNormalization <axis = 1> (v, c)", c=(12,)), 12, 6),
+        "LayerNormalization of each row": Lifts(
+            spent(f"{RANK3}y = LayerNormalization <axis = -1> (r, c)", d=[0, 2, 3], units=6, c=(3,)), 3, 3
+        ),
+        "LayerNormalization of all rows": Lifts(
+            spent(f"{RANK3}y = LayerNormalization <axis = 1> (r, c)", d=[0, 2, 3], units=6, c=(2, 3)), 6, 3
+        ),
+    },
     *(softmax_rows(op_type) for op_type in ("Softmax", "LogSoftmax", "Hardmax")),
     {
         f"{NORM} behind an FC, opset {o}": Lifts(spent(f"y = {NORM}(u, {STATISTICS})", o, **statistics(4)), nodes=4)
@@ -194,8 +209,20 @@ REFUSES = table(
             f"{NORM} 'y'",
             "spatial=0 keeps statistics per position",
         ),
-        "LayerNormalization": Refuses(
-            spent("y = LayerNormalization(u, c)", c=(4,)), "LayerNormalization 'y'", "no rule lifts this operator"
+        "LayerNormalization with its statistics": Refuses(
+            spent("y, m, d = LayerNormalization(u, c)", outputs="y m d", c=(4,)),
+            "LayerNormalization 'y'",
+            "gives its statistics too",
+        ),
+        "LayerNormalization over the batch": Refuses(
+            spent("y = LayerNormalization <axis = 0> (u, c)", batch=1, c=(4,)),
+            "LayerNormalization 'y'",
+            "works along the batch axis",
+        ),
+        "LayerNormalization with a scale of the head": Refuses(
+            spent("m = ReduceMax <axes = [1], keepdims = 0> (u)\ny = LayerNormalization(u, m)", batch=4),
+            "LayerNormalization 'y'",
+            "its scale or bias is not a constant",
         ),
     },
 )

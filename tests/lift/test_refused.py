@@ -142,7 +142,6 @@ def named(op_type: str) -> str:
 
 
 UNKNOWN = {
-    "LayerNormalization": ("y = LayerNormalization(u, c)", {"c": (4,)}),
     "QuantizeLinear": ("y = QuantizeLinear(u, c)", {"c": 0.5}),
     "ScatterElements": ("y = ScatterElements <axis = 1> (u, i, c)", {"batch": 1, "i": np.array([[0]]), "c": (1, 1)}),
     "OneHot": ("i = Cast <to = 7> (u)\ny = OneHot(i, n, c)", {"n": np.array(3), "c": (2,)}),
