@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .checks import Check, Deviation, Outcome, Verifier
+from .checks import Verifier
+from .outcome import Check, Deviation, Outcome
 from .structure import require_loads
 
 __all__ = ["Check", "Deviation", "Outcome", "Verifier", "require_loads"]

@@ -12,7 +12,6 @@ image crops  the original on image crops: must agree if the model is exact, is m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import ModelProto, TensorProto
@@ -25,48 +24,9 @@ from .bounds import Bounds
 from .compare import error
 from .inputs import Images
 from .oracle import Cell, Oracle, image_crop, sample_cells
+from .outcome import Check, Deviation, Outcome
 from .runtime import Feeds, RuntimeRefusal, Session, newest_opset, opset_of
 from .structure import require_converted, require_valid
-
-
-@dataclass
-class Check:
-    """The outcome of one check at one size.
-
-    Attributes:
-        name: which check.
-        size: input size in pixels, or ``None`` where it has none.
-        passed: the verdict; ``None`` for a measurement that asserts nothing.
-        cells: grid cells compared, and how many there are.
-        error: largest error relative to the reference's scale, with the tolerance that it was held to.
-        note: what else is worth saying.
-    """
-
-    name: str
-    size: Size | None
-    passed: bool | None
-    cells: tuple[int, int] | None = None
-    error: float | None = None
-    tolerance: float | None = None
-    note: str = ""
-
-
-@dataclass
-class Deviation:
-    """How far answers are from the original on image crops, for a model that is not exact."""
-
-    error: float
-    agreement: float | None
-    cells: int
-
-
-@dataclass
-class Outcome:
-    """All checks, and the measured deviation where there is one."""
-
-    checks: list[Check] = field(default_factory=list)
-    deviation: dict[str, Deviation] = field(default_factory=dict)
-
 
 Progress = Callable[[str, int, int], None]
 
