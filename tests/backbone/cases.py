@@ -185,6 +185,13 @@ CASES: dict[str, Case] = {
         stride=(2, 2),
         phase=("Conv 'map'",),
     ),
+    "Conv SAME_LOWER 1x1": Case('map = Conv <auto_pad = "SAME_LOWER"> (x, w)', {"w": (3, 2, 1, 1)}),
+    "Conv SAME_LOWER that needs no pad": Case(
+        'map = Conv <auto_pad = "SAME_LOWER", strides = [2, 2]> (x, w)',
+        {"w": (3, 2, 2, 2)},
+        stride=(2, 2),
+        phase=("Conv 'map'",),
+    ),
     "Conv chain": Case(
         """a = Conv <strides = [2, 1]> (x, w)
         b = Relu (a)
