@@ -2,10 +2,12 @@
 
 Constant nodes and chains of view and shape operators are evaluated by ONNX's own reference evaluator, one node at
 a time and only when somebody asks. A number that was computed from a ``Shape`` may depend on the batch size; each
-is therefore evaluated for two batch sizes, and in the backbone for two image sizes, and only what agrees counts.
+is therefore evaluated for two batch sizes, and in the backbone for other image sizes, and only what agrees counts.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -22,7 +24,7 @@ FOLDABLE = frozenset(
     Where""".split()
 )
 MAX_ELEMENTS = 2**29
-OTHER_BATCH, OTHER_SIZE = 1, 2  #: the sizes that shape arithmetic is evaluated for besides the trained one
+TRAINED, OTHER_BATCH, OTHER_SIZES = 0, 1, 2  #: what shape arithmetic is evaluated for; the sizes count on from there
 
 
 class Constants:
@@ -34,7 +36,7 @@ class Constants:
     """
 
     def __init__(
-        self, model: Model, shapes: Shapes, other_batch: Shapes | None, other_size: Shapes | None = None
+        self, model: Model, shapes: Shapes, other_batch: Shapes | None, other_sizes: Sequence[Shapes] = ()
     ) -> None:
         """Prepare the evaluation.
 
@@ -42,14 +44,14 @@ class Constants:
             model: the model.
             shapes: shapes at the trained size.
             other_batch: the same for another batch size, where the batch is symbolic.
-            other_size: the same for a larger image.
+            other_sizes: the same for larger images.
         """
         self._model = model
-        self._shapes = {0: shapes}
+        self._shapes = {TRAINED: shapes}
         if other_batch is not None:
             self._shapes[OTHER_BATCH] = other_batch
-        if other_size is not None:
-            self._shapes[OTHER_SIZE] = other_size
+        self._sizes = list(range(OTHER_SIZES, OTHER_SIZES + len(other_sizes)))
+        self._shapes |= dict(zip(self._sizes, other_sizes, strict=True))
         self._memo: dict[tuple[str, int], Array | None] = {}
         self.static = set(model.constants)
         self.measured: set[str] = set()
@@ -72,7 +74,7 @@ class Constants:
 
     def fixed(self, name: str) -> Array | None:
         """The constant behind a value, if it is one for every batch size and every image size; else ``None``."""
-        return self._agreed(name, [OTHER_BATCH, OTHER_SIZE])
+        return self._agreed(name, [OTHER_BATCH, *self._sizes])
 
     def _agreed(self, name: str, probes: list[int]) -> Array | None:
         first = self.at_trained_size(name)
@@ -84,7 +86,7 @@ class Constants:
 
     def at_trained_size(self, name: str) -> Array | None:
         """The constant behind a value at the main batch size; numbers may contain that batch size."""
-        return self._value(name, 0)
+        return self._value(name, TRAINED)
 
     def _value(self, name: str, probe: int) -> Array | None:
         """Depth-first with an explicit stack: chains in real files are longer than Python's."""

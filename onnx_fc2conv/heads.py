@@ -29,8 +29,7 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
     if len(images) > 1:
         raise _several_images([v.name for v in images], model)
     image = input_map(model, images[0])
-    larger = {position: 2 * axis.trained for position, axis in zip(image.spatial, image.axes, strict=True)}
-    constants = Constants(model, shapes, other_batch, infer(model, shapes.batch, {image.name: larger}))
+    constants = Constants(model, shapes, other_batch, _at_other_sizes(model, image, shapes))
     gates: set[int] = set()
     while True:
         walk = _Walk(model, image, Trace(constants, shapes), gates)
@@ -57,6 +56,20 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
         _causes(model, cuts, trace),
         image,
     )
+
+
+def _at_other_sizes(model: Model, image: FeatureMap, shapes: Shapes) -> list[Shapes]:
+    """Shapes at two larger sizes, so that no number that follows from the size passes for a constant.
+
+    One pixel more changes every remainder, and more than twice the size every quotient.
+    """
+    if not any(op.op_type in ("Shape", "Size") for op in model.ops):
+        return []
+    found = []
+    for factor in (1, 2):
+        larger = {p: factor * axis.trained + 1 for p, axis in zip(image.spatial, image.axes, strict=True)}
+        found.append(infer(model, shapes.batch, {image.name: larger}))
+    return found
 
 
 def _causes(model: Model, cuts: Iterable[str], trace: Trace) -> list[Cause]:

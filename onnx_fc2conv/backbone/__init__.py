@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import NoReturn
 
-from ..ops import STANDARD_DOMAINS, Array, Model, Op
+from ..ops import Array, Model, Op
 from ..plan import Dims, FeatureMap
 from . import pointwise, resizing, sliding, unbake
 from .layout import SLIDING, image_inputs, input_map
@@ -19,7 +19,6 @@ from .unbake import reshape_in_disguise
 __all__ = ["SLIDING", "Trace", "image_inputs", "input_map", "move", "reshape_in_disguise"]
 
 FAMILIES = (pointwise, resizing, sliding, unbake)  #: importing them fills MOVES
-FUSED_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
 
 
 def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> list[FeatureMap]:
@@ -28,7 +27,7 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
     Raises:
         Unliftable: the operator is unknown, bakes the trained size, or mixes what must stay apart.
     """
-    rule = MOVES.get(op.op_type) if op.domain in FUSED_DOMAINS else None
+    rule = MOVES.get(op.kind)
     if rule is None:
         raise op.refuse("this operator is not known on a feature map in front of the head")
     op.refuse_if(op.captured, "contains a subgraph")
@@ -64,18 +63,12 @@ def _operand(op: Op, i: int, name: str, maps: dict[str, FeatureMap], trace: Trac
     array = trace.constants.fixed(name)
     if array is not None:
         return array
-    op.refuse_if(
-        i == 1 and trace.constants.get(name) is not None,
-        f"its input '{name}' is a number computed from the size of the image, so it fits the trained size only",
-    )
     op.refuse_if(name not in trace.constants.static, f"its input '{name}' is neither a constant nor a feature map")
     shape = trace.shapes.of(name)
     op.refuse_if(shape is None and i == 0, f"the shape of its input '{name}' is not known")
-    return (
-        None
-        if shape is None
-        else Array(name, shape, trace.shapes.elem_types.get(name, 0), partial(_at_run_time, op, name))
-    )
+    if shape is None:
+        return None
+    return Array(name, shape, trace.shapes.elem_types.get(name, 0), partial(_at_run_time, op, name))
 
 
 def _at_run_time(op: Op, name: str) -> NoReturn:

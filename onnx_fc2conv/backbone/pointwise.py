@@ -23,6 +23,8 @@ def move_elementwise(op: Op, operands: list[Operand], trace: Trace) -> Dims:
             dims = _meet(op, dims, [1] * (rank - len(x.dims)) + list(x.dims), trace)
     for x in operands:
         if isinstance(x, Array):
+            reason = f"its input '{x.name}' is computed from the size of the image, so it fits the trained size only"
+            op.refuse_if(trace.depends_on_size(x), reason)
             op.refuse_if(len(x.shape) > rank, f"its constant '{x.name}' has more axes than the map")
             dims = _meet_constant(op, dims, x)
     return tuple(dims)
@@ -201,6 +203,8 @@ def move_pick(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None
     x = only_map(op, operands)
     axis = op.attr("axis", 0) % len(x.dims)
     op.refuse_if(not isinstance(x.dims[axis], int), "picks along a spatial axis or the batch")
+    if len(op.inputs) > 1 and op.inputs[1]:
+        trace.array(op, 1, "choice")  # were it computed from the size, other features would be picked at another
     results: list[Dims | None] = []
     for name in op.outputs:
         shape = trace.shapes.of(name)

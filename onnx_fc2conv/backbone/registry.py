@@ -41,12 +41,16 @@ class Trace:
         return [int(v) for v in self.array(op, i, what).values.ravel()]
 
     def array(self, op: Op, i: int, what: str) -> Array:
-        """The i-th input as a constant, refused where it is not one."""
+        """The i-th input as a constant, refused where it is not one for every size of the image."""
         array = self.constants.fixed(op.inputs[i])
         if array is None:
             measured = op.inputs[i] in self.constants.measured
             raise op.refuse(f"its {what} is computed {'from the size of its input' if measured else 'at run time'}")
         return array
+
+    def depends_on_size(self, array: Array) -> bool:
+        """True for a number that was computed from a ``Shape`` and is another one at another size."""
+        return array.name in self.constants.measured and self.constants.fixed(array.name) is None
 
 
 Operand = FeatureMap | Array | None
@@ -59,7 +63,7 @@ SHADOWING = frozenset(("MaxPool", "Dropout"))  #: operators whose second output 
 
 
 def moves(*op_types: str) -> Callable[[Move], Move]:
-    """Register how these operators of the backbone move along the axes of their map."""
+    """Register how these operators of the backbone move along the axes of their map, by ``Op.kind``."""
 
     def register(move: Move) -> Move:
         for op_type in op_types:

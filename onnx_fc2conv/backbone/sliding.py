@@ -34,15 +34,20 @@ class Slide:
         return max((out - 1) * self.stride + self.kernel - n - self.before, 0)
 
 
-@moves("Conv", "ConvInteger", "QLinearConv", "FusedConv")
+@moves("Conv", "ConvInteger", "QLinearConv", "com.microsoft.FusedConv")
 def move_conv(op: Op, operands: list[Operand], trace: Trace) -> Dims:
-    """Conv: the map's channels become the kernel's."""
+    """Conv: the map's channels become the kernel's. FusedConv may add another map of the same shape."""
     x = only_map(op, operands)
     weight = op.inputs[3 if op.op_type == "QLinearConv" else 1]
     shape = trace.shapes.of(weight)
     if shape is None:
         raise op.refuse(f"the shape of its weight '{weight}' is not known")
-    return _slide(op, x, list(shape[2:]), shape[0], trace)
+    dims = _slide(op, x, list(shape[2:]), shape[0], trace)
+    for other in operands[1:]:
+        laws = [a.law for a in other.axes] if isinstance(other, FeatureMap) else []
+        aligned = not isinstance(other, FeatureMap) or laws == [d.law for d in dims if isinstance(d, Axis)]
+        op.refuse_if(not aligned, "adds a map whose size does not follow its own")
+    return dims
 
 
 @moves("MaxPool", "AveragePool", "LpPool")

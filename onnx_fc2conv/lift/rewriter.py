@@ -52,8 +52,8 @@ class Shared:
         reshaped: for each reshaped value (by its tensor) the value that it was reshaped from.
     """
 
-    def __init__(self, constants: Constants, shapes: Shapes, names: Names, opset: int) -> None:
-        self.constants, self.shapes, self.names, self.opset = constants, shapes, names, opset
+    def __init__(self, constants: Constants, shapes: Shapes, names: Names) -> None:
+        self.constants, self.shapes, self.names = constants, shapes, names
         self.rewrite = Rewrite()
         self.made: dict[tuple[Any, ...], str] = {}
         self.spent: dict[tuple[Any, ...], Windowed] = {}

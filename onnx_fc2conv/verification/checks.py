@@ -141,7 +141,7 @@ class Verifier:
             for name in self._lifted:
                 if found[name].shape == expected[name].shape + (1,) * len(trained):
                     found[name] = found[name].reshape(expected[name].shape)
-            asleep = "" if awake else "; an output does not depend on the input, so this proves little"
+            asleep = "" if awake else "; an output was the same for two images, so this proves little"
             self._compare(
                 Check("same size", trained, True, (1, 1), note=f"batch {batch}{asleep}"), found, expected, True
             )

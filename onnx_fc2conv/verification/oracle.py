@@ -1,7 +1,8 @@
 """The original's own nodes as the judge: its backbone on an enlarged image, its head on one window at a time.
 
-Nothing here knows what the conversion wrote. The original is cut at the feature maps that it flattens; the part in
-front runs with free spatial dims, the part behind with the trained window, exactly as it was trained.
+Nothing here knows what the heads became. The original is cut at the feature maps that it flattens; the part in front
+runs with free spatial dims, the part behind with the trained window, exactly as it was trained. The one thing shared
+with the conversion: a Reshape that carries the trained size could not run at another, so its Transpose stands there.
 """
 
 from __future__ import annotations

@@ -228,6 +228,28 @@ REFUSALS: dict[str, Refusal] = {
     "a factor that is the trained height": Refusal(
         SHAPE_OF_X + "f = Cast <to = 1> (h)\nmap = Mul (x, f)", 96, "Mul 'map'", "size", {"two": int64(2)}
     ),
+    "a factor computed from the trained size, on the left": Refusal(
+        SHAPE_OF_X + "f = Cast <to = 1> (h)\nmap = Mul (f, x)", 96, "Mul 'map'", "size", {"two": int64(2)}
+    ),
+    "channels picked by the trained size": Refusal(
+        SHAPE_OF_X + "i = Mod (h, two)\nmap = Gather <axis = 1> (x, i)",
+        48,
+        "Gather 'map'",
+        "its choice is computed from the size of its input",
+        {"two": int64(2)},
+    ),
+    "an operator of another domain with a standard name": Refusal(
+        "map = com.microsoft.Relu (x)", 96, "com.microsoft.Relu 'map'", UNKNOWN
+    ),
+    "FusedConv that adds a map of another size law": Refusal(
+        "a = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x)\n"
+        'z = MaxPool <kernel_shape = [2, 2], strides = [2, 2], auto_pad = "SAME_UPPER"> (x)\n'
+        'map = com.microsoft.FusedConv <activation = "Relu"> (a, k, , z)',
+        24,
+        "com.microsoft.FusedConv 'map'",
+        "adds a map whose size does not follow its own",
+        {"k": (2, 2, 1, 1)},
+    ),
     # -- branches
     "Concat along the height": Refusal(
         "map = Concat <axis = 2> (x, x)", 192, "Concat 'map'", "concatenates along a spatial axis or the batch"

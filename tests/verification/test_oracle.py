@@ -85,6 +85,17 @@ def test_an_output_that_never_depends_on_the_input_is_told() -> None:
     assert any("proves little" in c.note for c in report.checks)
 
 
+def test_an_index_that_stays_the_same_is_no_reason_to_doubt() -> None:
+    """Two images of one class say nothing of the scores behind it, which do differ."""
+    head = Head(
+        "f = Flatten(map)\n g = Gemm<transB = 1>(f, w, b)\n i = ArgMax<axis = 1>(g)",
+        {"w": (2, 12), "b": np.array([0, 500], np.float32)},
+        outputs=("g", "i"),
+    )
+    report = fc2conv.convert(network(head)).report
+    assert not any("proves little" in c.note for c in report.checks)
+
+
 def test_bounds_count_the_sums_of_the_head_and_of_the_backbone() -> None:
     found = bounds.Bounds(pipeline.prepare(*model_io.load(network(SIMPLE))))
     assert (found.head_terms, found.head_nodes) == (12, 2)
