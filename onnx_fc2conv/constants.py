@@ -15,13 +15,19 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from .errors import Unliftable
-from .ops import Array, Model, Op
+from .ops import BROADCASTING, REDUCTIONS, UNARY, VIEWS, Array, Model, Op
 from .shapes import Shapes
 
-FOLDABLE = frozenset(
-    """Abs Add Cast Ceil Concat ConstantOfShape Div Equal Expand Flatten Floor Gather Greater Identity Less Max Min Mod
-    Mul Neg Range ReduceProd ReduceSum Reshape Shape Size Slice Split Sqrt Squeeze Sub Tile Transpose Unsqueeze
-    Where""".split()
+FOLDABLE = (
+    UNARY
+    | BROADCASTING
+    | REDUCTIONS
+    | VIEWS
+    | frozenset(
+        """BatchNormalization Concat ConstantOfShape CumSum DequantizeLinear Einsum Expand EyeLike Gather GatherElements
+        GatherND Gemm LayerNormalization LpNormalization MatMul Pad QuantizeLinear Range ScatterElements ScatterND Shape
+        Size Slice Softmax Split Tile Transpose Trilu""".split()
+    )
 )
 MAX_ELEMENTS = 2**29
 TRAINED, OTHER_BATCH, OTHER_SIZES = 0, 1, 2  #: what shape arithmetic is evaluated for; the sizes count on from there

@@ -38,7 +38,8 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
             break
         gates |= met
     head, cuts, maps, trace = walk.head, walk.cuts, walk.maps, walk.trace
-    if not any(op.op_type in FULLY_CONNECTED for op in head):
+    static = constants.static
+    if not any(op.op_type in FULLY_CONNECTED and any(name in static for name in op.inputs[:4]) for op in head):
         raise NothingToConvert("no fully connected node stands behind a flattened feature map")
     if not any(name in op.outputs for op in head for name in model.outputs):
         raise NothingToConvert("no graph output depends on the fully connected nodes")

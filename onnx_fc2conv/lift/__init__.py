@@ -13,13 +13,25 @@ from ..geometry import Grid
 from ..ops import Op
 from ..plan import FeatureMap, Plan
 from ..rewrite import Rewrite, Unread, Windowed
-from . import broadcast, linear, norm, pool, reduce, refused, select, unary, views
+from . import broadcast, einsum, linear, norm, pool, quantised, reduce, refused, select, unary, views
 from .registry import RULES, rule_for
 from .rewriter import Names, Operand, Rewriter, RunTime, Shared, rename
 
 __all__ = ["RULES", "lift"]
 
-FAMILIES = (broadcast, linear, norm, pool, reduce, refused, select, unary, views)  #: importing them fills RULES
+FAMILIES = (
+    broadcast,
+    einsum,
+    linear,
+    norm,
+    pool,
+    quantised,
+    reduce,
+    refused,
+    select,
+    unary,
+    views,
+)  #: importing them fills RULES
 OLDEST_OPSET = 7
 
 
@@ -36,7 +48,7 @@ def lift(plan: Plan) -> Rewrite:
             str(plan.head[0]),
         )
     names = Names(_names_of(plan))
-    shared = Shared(plan.constants, plan.shapes, names)
+    shared = Shared(plan.model, plan.constants, plan.shapes, names)
     outputs = set(plan.model.outputs)
     starts: dict[str, Op] = {}
     for op in plan.head:
@@ -66,7 +78,7 @@ def _apply(rewriter: Rewriter, start: Op, plan: Plan, shared: Shared) -> tuple[W
     op = rewriter.op
     rule = rule_for(op, start)
     op.refuse_if(op.captured, "contains a subgraph that reads the head")
-    family = RULES[op.op_type].family
+    family = RULES[op.kind].family
     operands = [_operand(rewriter, name, plan, shared) for name in op.inputs]
     for operand in operands:
         if isinstance(operand, RunTime) and family != "view":
@@ -140,6 +152,10 @@ def _canonical(rewriter: Rewriter, cut: FeatureMap, plan: Plan, wide: list[int])
 
 def _settle(rewriter: Rewriter, shared: Shared, name: str, value: Windowed, is_output: bool) -> Windowed:
     """Give the result the original's name where it can carry it: a graph output must, a spent value may."""
+    if is_output and not value.layout.plain:
+        final = value.on(rewriter.as_original(rewriter.read(value)))
+        rename(rewriter.emitted, final.tensor, name)
+        return value
     final = rewriter.read(value) if is_output else value
     made_here = any(final.tensor in node.output for node in rewriter.emitted)
     if is_output and not made_here:

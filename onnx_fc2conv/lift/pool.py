@@ -72,7 +72,8 @@ def lift_covering_pool(op: Rewriter, x: Windowed) -> Windowed:
 
 
 def _over_window(op: Rewriter, x: Windowed) -> Windowed:
-    pooled = window_pool(op, x, list(range(2, x.rank)), op.op_type)
+    spatial = len(x.features) - 1
+    pooled = window_pool(op, x, list(range(2, 2 + spatial)), op.op_type) if x.layout.plain else None
     if pooled is None:
         raise op.refuse("pools values that are no longer laid out as a feature map")
-    return op.reshape_features(pooled, (x.features[0], *[1] * (x.rank - 2)))
+    return op.reshape_features(pooled, (x.features[0], *[1] * spatial))

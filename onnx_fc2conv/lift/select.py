@@ -8,7 +8,7 @@ import numpy as np
 
 from ..ops import Array
 from ..rewrite import Windowed
-from .broadcast import require_same_grid
+from .broadcast import require_same_grid, require_same_layout
 from .registry import lifts
 from .rewriter import Operand, Rewriter
 
@@ -22,7 +22,7 @@ def lift_concat(op: Rewriter, *operands: Operand) -> Windowed:
     axis = op.feature_axis(op.attr("axis", 1), first)
     for x in lifted[1:]:
         require_same_grid(op, first, x)
-        op.refuse_if(x.rank != first.rank, f"joins values of rank {first.rank} and {x.rank}")
+        require_same_layout(op, first, x)
     if all(x.unread and x.tensor == first.tensor for x in lifted):
         return first.reordered(np.concatenate([x.unread.order for x in lifted if x.unread], axis - 1))
     read = [op.read(x) for x in lifted]
@@ -52,21 +52,21 @@ def lift_slice(op: Rewriter, x: Windowed, *_: Operand) -> Windowed:
     """Features from a start to an end, with a step. A full slice of the batch axis is left out."""
     starts, ends, axes, steps = _slice_operands(op)
     picks: list[tuple[int, int, int, int]] = []
-    index: list[slice] = [slice(None)] * x.rank
+    index: list[slice] = [slice(None)] * len(x.features)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        axis %= x.rank
-        if axis == 0:
+        feature = x.layout.feature(axis % x.rank)
+        if feature is None:
             op.refuse_if(start != 0 or step != 1 or end < max(op.batch, 2**31 - 1), "slices the batch axis")
             continue
-        stop = None if step < 0 and end < -x.features[axis - 1] else end
-        index[axis] = slice(start, stop, step)
-        picks.append((start, end, axis, step))
-    order = np.empty(x.features, np.bool_)[tuple(index[1:])]
+        stop = None if step < 0 and end < -x.features[feature] else end
+        index[feature] = slice(start, stop, step)
+        picks.append((start, end, feature + 1, step))
+    order = np.empty(x.features, np.bool_)[tuple(index)]
     op.refuse_if(order.size == 0, "keeps no feature")
     if not picks:
         return x
     if x.unread:
-        return x.reordered(x.unread.order[tuple(index[1:])])
+        return x.reordered(x.unread.order[tuple(index)])
     s, e, a, t = ([p[i] for p in picks] for i in range(4))
     if op.since < 10:
         return x.spent(op.emit("Slice", x, starts=s, ends=e, axes=a), order.shape)
@@ -94,6 +94,8 @@ def lift_gather(op: Rewriter, x: Operand, indices: Operand) -> Windowed:
     axis = op.feature_axis(op.attr("axis", 0), x)
     picked = np.take(np.arange(x.features[axis - 1]), indices.values)
     features = (*x.features[: axis - 1], *picked.shape, *x.features[axis:])
+    layout = x.layout.without([axis - 1]) if not picked.shape else x.layout
+    op.refuse_if(picked.ndim > 1 and not x.layout.plain, "adds axes in front of the batch axis")
     if x.unread:
-        return x.reordered(np.take(x.unread.order, picked, axis - 1))
-    return x.spent(op.again(x, indices.name, axis=axis), features)
+        return x.reordered(np.take(x.unread.order, picked, axis - 1)).placed(layout)
+    return x.spent(op.again(x, indices.name, axis=axis), features).placed(layout)

@@ -19,6 +19,7 @@ from onnx import ModelProto, TensorProto
 from .. import dtypes
 from ..conversion import Conversion, text
 from ..errors import UnreadableModel, VerificationFailed
+from ..rewrite import Windowed
 from ..settings import Size
 from .bounds import Bounds
 from .compare import error
@@ -168,11 +169,12 @@ class Verifier:
 
     def _require_grid(self, found: Feeds, size: Size) -> None:
         for name, value in self._lifted.items():
-            predicted = (*value.features, *value.grid.grid_size(size))
-            if found[name].shape[1:] != predicted:
+            front = value.layout.shape(value.features, self._images.batches[0])
+            predicted = (*front, *value.grid.grid_size(size))
+            if found[name].shape != predicted:
                 raise VerificationFailed(
                     f"grid law: output '{name}' at {text(size)} has shape {list(found[name].shape)}, "
-                    f"predicted {list(predicted)} behind the batch"
+                    f"predicted {list(predicted)}"
                 )
 
     def _at(self, size: Size, done: int, steps: int) -> None:
@@ -247,7 +249,7 @@ class Verifier:
         deviation = error(found, expected)
         known = self.outcome.deviation.get(name)
         if known is None or deviation > known.error:
-            agreement = _agreement(found, expected, self._lifted[name].features)
+            agreement = _agreement(found, expected, self._lifted[name])
             self.outcome.deviation[name] = Deviation(deviation, agreement, cells)
         return deviation
 
@@ -261,8 +263,8 @@ def _at_cells(found: Feeds, names: list[str], cells: list[Cell]) -> Feeds:
     return {name: np.ascontiguousarray(found[name][(Ellipsis, *index)]) for name in names}
 
 
-def _agreement(found: np.ndarray, expected: np.ndarray, features: tuple[int, ...]) -> float | None:
+def _agreement(found: np.ndarray, expected: np.ndarray, value: Windowed) -> float | None:
     """Share of cells whose highest class is the same, where the output looks like class scores."""
-    if len(features) != 1 or features[0] < 2 or expected.dtype.kind != "f":
+    if not value.layout.plain or len(value.features) != 1 or value.features[0] < 2 or expected.dtype.kind != "f":
         return None
     return float(np.mean(found.argmax(1) == expected.argmax(1)))
