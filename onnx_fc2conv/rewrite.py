@@ -86,6 +86,10 @@ class Windowed:
         """The same value, of which the original keeps the batch elsewhere."""
         return replace(self, layout=layout)
 
+    def on_grid(self, grid: Grid) -> Windowed:
+        """The same value, with its cells on this grid."""
+        return replace(self, grid=grid)
+
     def reordered(self, order: np.ndarray) -> Windowed:
         """Still unread, the features listed in another order or in part."""
         assert self.unread is not None

@@ -13,7 +13,7 @@ from ..geometry import Grid
 from ..ops import Op
 from ..plan import FeatureMap, Plan
 from ..rewrite import Rewrite, Unread, Windowed
-from . import broadcast, einsum, linear, norm, pool, quantised, reduce, refused, select, unary, views
+from . import broadcast, einsum, linear, microsoft, norm, pool, quantised, reduce, refused, select, unary, views
 from .registry import RULES, rule_for
 from .rewriter import Names, Operand, Rewriter, RunTime, Shared, rename
 
@@ -23,6 +23,7 @@ FAMILIES = (
     broadcast,
     einsum,
     linear,
+    microsoft,
     norm,
     pool,
     quantised,
@@ -48,7 +49,7 @@ def lift(plan: Plan) -> Rewrite:
             str(plan.head[0]),
         )
     names = Names(_names_of(plan))
-    shared = Shared(plan.model, plan.constants, plan.shapes, names)
+    shared = Shared(plan, names)
     outputs = set(plan.model.outputs)
     starts: dict[str, Op] = {}
     for op in plan.head:
@@ -59,6 +60,7 @@ def lift(plan: Plan) -> Rewrite:
         for name, value in zip(op.outputs, results, strict=False):
             if name:
                 shared.rewrite.values[name] = _settle(rewriter, shared, name, value, name in outputs)
+                _note_shape(shared, name, value)
         if rewriter.emitted and op.name:
             rewriter.emitted[-1].name = op.name
         shared.rewrite.replaced[op.index] = rewriter.emitted
@@ -148,6 +150,14 @@ def _canonical(rewriter: Rewriter, cut: FeatureMap, plan: Plan, wide: list[int])
     if wanted != list(range(len(wanted))):
         tensor = rewriter.emit("Transpose", tensor, perm=wanted)
     return tensor
+
+
+def _note_shape(shared: Shared, name: str, value: Windowed) -> None:
+    """Behind an operator that ONNX does not know its inference stops; what was lifted is known."""
+    if shared.shapes.of(name) is None:
+        shared.shapes.dims[name] = value.layout.shape(value.features, shared.shapes.batch)
+    if not shared.shapes.elem_types.get(name):
+        shared.shapes.elem_types[name] = value.elem_type
 
 
 def _settle(rewriter: Rewriter, shared: Shared, name: str, value: Windowed, is_output: bool) -> Windowed:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..ops import BROADCASTING, Array
 from ..rewrite import Windowed
+from .grids import aligned
 from .registry import lifts
 from .rewriter import Operand, Rewriter
 
@@ -33,12 +34,12 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
         Unliftable: ranks differ (the batch axis would meet a feature axis), grids differ, or the batch changes.
     """
     lifted = _same_rank(op, [x for x in operands if isinstance(x, Windowed)])
+    lifted = aligned(op, lifted)
     first = lifted[0]
     for x in lifted[1:]:
-        require_same_grid(op, first, x)
         require_same_layout(op, first, x)
-    aligned = iter(lifted)
-    operands = [next(aligned) if isinstance(x, Windowed) else x for x in operands]
+    ready_values = iter(lifted)
+    operands = [next(ready_values) if isinstance(x, Windowed) else x for x in operands]
     constants = [c for c in operands if isinstance(c, Array)]
     features = _features(op, lifted, constants)
     if op_type in NOT_BROADCASTING_BEFORE_8 and op.since < 8:
@@ -51,15 +52,6 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
     read = [op.read(x) if isinstance(x, Windowed) else x for x in operands]
     ready = [_trailing(op, first, x) if isinstance(x, Array) else x for x in read]
     return first.spent(op.emit(op_type, *_names(ready), **attrs), features, elem_type)
-
-
-def require_same_grid(op: Rewriter, x: Windowed, y: Windowed) -> None:
-    """Refuse to combine values whose cells are not the same windows."""
-    op.refuse_if(
-        not x.grid.aligns_with(y.grid),
-        f"combines heads on different grids (effective strides {x.grid.stride} and {y.grid.stride}, "
-        f"windows {x.grid.window} and {y.grid.window})",
-    )
 
 
 def require_same_layout(op: Rewriter, x: Windowed, y: Windowed) -> None:

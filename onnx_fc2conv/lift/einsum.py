@@ -9,7 +9,7 @@ import numpy as np
 from ..flatten import Layout
 from ..ops import Array
 from ..rewrite import Windowed
-from .broadcast import require_same_grid
+from .grids import aligned
 from .product import Weight, times
 from .registry import lifts
 from .rewriter import Operand, Rewriter
@@ -68,16 +68,15 @@ def _layout(result: str, batch: str) -> Layout:
 
 def _among_values(op: Rewriter, lifted: list[tuple[Windowed, str]], result: str, batch: str) -> Windowed:
     """The equation itself, with the batch first and the grid last everywhere."""
-    first = lifted[0][0]
-    for x, _ in lifted[1:]:
-        require_same_grid(op, first, x)
+    values = aligned(op, [x for x, _ in lifted])
+    first = values[0]
     used = "".join(term for _, term in lifted) + result
     unused = [c for c in ascii_letters if c not in used]
     images, grid = batch or unused[0], "".join(unused[1 : 1 + first.grid_rank])
     sizes = {label: n for x, term in lifted for label, n in zip(_features(term, batch), x.features, strict=True)}
     terms = [images + _features(term, batch) + grid for _, term in lifted]
     equation = f"{','.join(terms)}->{images}{_features(result, batch)}{grid}"
-    tensor = op.emit("Einsum", *(op.read(x) for x, _ in lifted), equation=equation)
+    tensor = op.emit("Einsum", *(op.read(x) for x in values), equation=equation)
     features = tuple(sizes[label] for label in _features(result, batch))
     return first.spent(tensor, features).placed(_layout(result, batch))
 

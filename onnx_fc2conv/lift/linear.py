@@ -7,7 +7,8 @@ import numpy as np
 from ..dtypes import numpy_type
 from ..ops import Array
 from ..rewrite import Windowed
-from .broadcast import broadcast, require_same_grid
+from .broadcast import broadcast
+from .grids import aligned
 from .product import Weight, times
 from .registry import lifts
 from .rewriter import Operand, Rewriter
@@ -107,7 +108,7 @@ def _on_the_right(op: Rewriter, x: Windowed, weight: Array, transposed: bool, al
 
 def _between(op: Rewriter, a: Windowed, b: Windowed, alpha: float) -> Windowed:
     """Two values of the head: a product for every image and window."""
-    require_same_grid(op, a, b)
+    a, b = aligned(op, [a, b])
     alike = a.layout == b.layout and len(a.features) == len(b.features) and not a.layout.merged
     op.refuse_if(
         not alike or a.layout.before not in (None, 0) or len(a.features) < 2,

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, defs, helper, numpy_helper
 
-from ..constants import Constants
 from ..dtypes import fc_refusal, numpy_type
-from ..ops import Array, Model, Op
+from ..ops import Array, Op
+from ..plan import Cause, Plan
 from ..rewrite import Rewrite, Windowed
-from ..shapes import Shapes
 
+FIXED_TYPES = {"tensor(bool)": TensorProto.BOOL, "tensor(int64)": TensorProto.INT64}
 FAR = 2**31 - 1  #: an end that means "to the last"
 
 
@@ -54,8 +54,9 @@ class Shared:
         reshaped: for each reshaped value (by its tensor) the value that it was reshaped from.
     """
 
-    def __init__(self, model: Model, constants: Constants, shapes: Shapes, names: Names) -> None:
-        self.model, self.constants, self.shapes, self.names = model, constants, shapes, names
+    def __init__(self, plan: Plan, names: Names) -> None:
+        self.model, self.constants, self.shapes, self.causes = plan.model, plan.constants, plan.shapes, plan.causes
+        self.names = names
         self.rewrite = Rewrite()
         self.made: dict[tuple[Any, ...], str] = {}
         self.spent: dict[tuple[Any, ...], Windowed] = {}
@@ -104,9 +105,22 @@ class Rewriter:
     def out_type(self, i: int = 0) -> int:
         """Element type of the i-th output."""
         name = self.op.outputs[i]
-        if name not in self.shapes.elem_types:
+        known = self.shapes.elem_types.get(name, 0) or self._type_by_schema(i)
+        if not known:
             raise self.refuse(f"the element type of its result '{name}' is not known")
-        return self.shapes.elem_types[name]
+        return known
+
+    def _type_by_schema(self, i: int) -> int:
+        """What the operator's definition says, where a node in front of this one has stopped ONNX's inference."""
+        if self.op_type == "Cast":
+            return int(self.attr("to"))
+        schema = defs.get_schema(self.op_type, self.since, self.op.domain)
+        declared = schema.outputs[min(i, len(schema.outputs) - 1)].type_str
+        for j, name in enumerate(self.op.inputs):
+            if name and schema.inputs[min(j, len(schema.inputs) - 1)].type_str == declared:
+                lifted = self._shared.rewrite.values.get(name)
+                return lifted.elem_type if lifted else self.shapes.elem_types.get(name, 0)
+        return FIXED_TYPES.get(declared, 0)
 
     def producer(self, name: str) -> Op | None:
         """The node of the original that makes a value."""
@@ -145,6 +159,12 @@ class Rewriter:
         if feature is None:
             raise self.refuse("works along the batch axis, so it mixes the windows of different images")
         return feature + 1
+
+    def blame_phase(self, detail: str) -> None:
+        """Note that this node is right at sizes of the form trained + n * stride, and not in between."""
+        cause = Cause(str(self.op), "phase", detail)
+        if cause not in self._shared.causes:
+            self._shared.causes.append(cause)
 
     # -- emitting --------------------------------------------------------------------------------------------------
 

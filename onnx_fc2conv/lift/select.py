@@ -8,7 +8,8 @@ import numpy as np
 
 from ..ops import Array
 from ..rewrite import Windowed
-from .broadcast import require_same_grid, require_same_layout
+from .broadcast import require_same_layout
+from .grids import aligned
 from .registry import lifts
 from .rewriter import Operand, Rewriter
 
@@ -18,10 +19,10 @@ def lift_concat(op: Rewriter, *operands: Operand) -> Windowed:
     """Features of several lifted values side by side."""
     lifted = [x for x in operands if isinstance(x, Windowed)]
     op.refuse_if(len(lifted) < len(operands), "joins features with a value that does not depend on the image")
+    lifted = aligned(op, lifted)
     first = lifted[0]
     axis = op.feature_axis(op.attr("axis", 1), first)
     for x in lifted[1:]:
-        require_same_grid(op, first, x)
         require_same_layout(op, first, x)
     if all(x.unread and x.tensor == first.tensor for x in lifted):
         return first.reordered(np.concatenate([x.unread.order for x in lifted if x.unread], axis - 1))
@@ -35,9 +36,12 @@ def lift_concat(op: Rewriter, *operands: Operand) -> Windowed:
 def lift_split(op: Rewriter, x: Windowed, sizes_operand: Operand = None) -> tuple[Windowed, ...]:
     """Features in consecutive parts."""
     axis = op.feature_axis(op.attr("axis", 0), x)
-    shapes = [op.shapes.of(name) for name in op.op.outputs]
-    sizes = [s[axis] if s else 0 for s in shapes]
-    op.refuse_if(sum(sizes) != x.features[axis - 1] or not all(sizes), "the sizes of its parts are not known")
+    count, whole = len(op.op.outputs), x.features[axis - 1]
+    sizes = list(op.attr("split") or op.ints(1, "sizes") or [])
+    if not sizes:
+        part = -(-whole // count)
+        sizes = [min(part, whole - i * part) for i in range(count)]
+    op.refuse_if(sum(sizes) != whole or min(sizes) < 1, f"splits {whole} features into parts of {sizes}")
     if x.unread:
         parts = np.split(x.unread.order, np.cumsum(sizes)[:-1], axis - 1)
         return tuple(x.reordered(part) for part in parts)
