@@ -54,6 +54,8 @@ class Windowed:
         grid: the window positions.
         unread: the pending window, or ``None`` once spent.
         layout: where the original value keeps the batch; the lifted value has it first, whatever this says.
+        parts: values whose features stand side by side in this one, which is not computed yet (it has no tensor).
+        everywhere: the value is the same for all windows; its grid axes have size 1.
     """
 
     tensor: str
@@ -62,6 +64,8 @@ class Windowed:
     grid: Grid
     unread: Unread | None = None
     layout: Layout = field(default_factory=Layout)
+    parts: tuple[Windowed, ...] = ()
+    everywhere: bool = False
 
     @property
     def rank(self) -> int:
@@ -80,7 +84,9 @@ class Windowed:
     def spent(self, tensor: str, features: tuple[int, ...], elem_type: int | None = None) -> Windowed:
         """A value whose window is spent, with these features; the batch stays where it is."""
         elem_type = self.elem_type if elem_type is None else elem_type
-        return replace(self, tensor=tensor, features=features, elem_type=elem_type, unread=None)
+        return replace(
+            self, tensor=tensor, features=features, elem_type=elem_type, unread=None, parts=(), everywhere=False
+        )
 
     def placed(self, layout: Layout) -> Windowed:
         """The same value, of which the original keeps the batch elsewhere."""

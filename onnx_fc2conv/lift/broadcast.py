@@ -12,13 +12,15 @@ import numpy as np
 from ..ops import BROADCASTING, Array
 from ..rewrite import Windowed
 from .grids import aligned
+from .joined import beside, materialised
 from .registry import lifts
 from .rewriter import Operand, Rewriter
+from .shared import Side
 
 NOT_BROADCASTING_BEFORE_8 = frozenset("Max Mean Min Sum".split())
 
 
-@lifts(*BROADCASTING, family="elementwise, broadcasting")
+@lifts(*BROADCASTING, family="elementwise, broadcasting", beside=True)
 def lift_broadcasting(op: Rewriter, *operands: Operand) -> Windowed:
     """Lift an elementwise operator of any number of operands, constants among them."""
     return broadcast(op, op.op_type, list(operands), op.out_type(), **op.attrs)
@@ -33,6 +35,8 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
     Raises:
         Unliftable: ranks differ (the batch axis would meet a feature axis), grids differ, or the batch changes.
     """
+    one = next(x for x in operands if isinstance(x, Windowed))
+    operands = [_value(op, x, one) if isinstance(x, Windowed | Side) else x for x in operands]
     lifted = _same_rank(op, [x for x in operands if isinstance(x, Windowed)])
     lifted = aligned(op, lifted)
     first = lifted[0]
@@ -52,6 +56,10 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
     read = [op.read(x) if isinstance(x, Windowed) else x for x in operands]
     ready = [_trailing(op, first, x) if isinstance(x, Array) else x for x in read]
     return first.spent(op.emit(op_type, *_names(ready), **attrs), features, elem_type)
+
+
+def _value(op: Rewriter, x: Windowed | Side, one: Windowed) -> Windowed:
+    return beside(op, x, one) if isinstance(x, Side) else materialised(op, x)
 
 
 def require_same_layout(op: Rewriter, x: Windowed, y: Windowed) -> None:

@@ -21,20 +21,34 @@ def aligned(op: Rewriter, values: list[Windowed]) -> list[Windowed]:
     Raises:
         Unliftable: their strides do not divide each other, or their grids have other sizes.
     """
+    grid = common(op, values)
+    return [every(op, x, grid) for x in values]
+
+
+def common(op: Rewriter, values: list[Windowed]) -> Grid:
+    """The grid that these values share, without bringing them to it.
+
+    Raises:
+        Unliftable: their strides do not divide each other, or their grids have other sizes.
+    """
     first = values[0].grid
     if all(x.grid.aligns_with(first) for x in values):
-        return values
+        return first
     strides = tuple(max(s) for s in zip(*(x.grid.stride for x in values), strict=True))
     for x in values:
         divides = all(t % s == 0 for t, s in zip(strides, x.grid.stride, strict=True))
         op.refuse_if(x.grid.source != first.source or not divides, _differ(values))
-    taken = [_every(op, x, tuple(t // s for t, s in zip(strides, x.grid.stride, strict=True))) for x in values]
-    coarsest = taken[0].grid
-    for x in taken:
-        if x.grid.laws != coarsest.laws:
-            op.refuse_if(not _agree(x.grid, coarsest), _differ(values))
+    taken = [x.grid.every(tuple(t // s for t, s in zip(strides, x.grid.stride, strict=True))) for x in values]
+    for grid in taken:
+        if grid.laws != taken[0].laws:
+            op.refuse_if(not _agree(grid, taken[0]), _differ(values))
             op.blame_phase("its values come from maps whose grids are equal only at trained + n * stride")
-    return [x.on_grid(coarsest) for x in taken]
+    return taken[0]
+
+
+def ratio(x: Windowed, grid: Grid) -> tuple[int, ...]:
+    """How many cells of the value's grid one cell of a coarser one is worth, per axis."""
+    return tuple(t // s for t, s in zip(grid.stride, x.grid.stride, strict=True))
 
 
 def _differ(values: list[Windowed]) -> str:
@@ -50,15 +64,17 @@ def _agree(a: Grid, b: Grid) -> bool:
     return True
 
 
-def _every(op: Rewriter, x: Windowed, ratio: tuple[int, ...]) -> Windowed:
-    if all(r == 1 for r in ratio):
-        return x
+def every(op: Rewriter, x: Windowed, grid: Grid) -> Windowed:
+    """The value on a coarser grid that it shares: the cells in between are left out."""
+    if x.everywhere or all(r == 1 for r in ratio(x, grid)):
+        return x.on_grid(grid)
     x = op.read(x)
+    steps = list(ratio(x, grid))
     axes = list(range(1 + len(x.features), 1 + len(x.features) + x.grid_rank))
     if op.since >= 10:
-        operands = {"starts": [0] * len(axes), "ends": [FAR] * len(axes), "axes": axes, "steps": list(ratio)}
+        operands = {"starts": [0] * len(axes), "ends": [FAR] * len(axes), "axes": axes, "steps": steps}
         names = [op.constant(np.array(v, np.int64), k) for k, v in operands.items()]
-        return x.on(op.emit("Slice", x, *names)).on_grid(x.grid.every(ratio))
+        return x.on(op.emit("Slice", x, *names)).on_grid(grid)
     flat = op.reshape_features(x, (int(np.prod(x.features)),))  # Slice has no steps yet
-    picked = op.emit("MaxPool", flat, kernel_shape=[1] * len(ratio), strides=list(ratio))
-    return op.reshape_features(flat.on(picked).on_grid(x.grid.every(ratio)), x.features)
+    picked = op.emit("MaxPool", flat, kernel_shape=[1] * len(steps), strides=steps)
+    return op.reshape_features(flat.on(picked).on_grid(grid), x.features)

@@ -23,6 +23,7 @@ from ..dtypes import fc_refusal
 from ..errors import BatchBaked
 from ..ops import Array
 from ..rewrite import Unread, Windowed
+from .grids import ratio
 from .integers import dequantised
 from .rewriter import Rewriter, conv_attrs
 
@@ -38,16 +39,20 @@ class Weight:
         transposed: the array is ``[M, K]`` instead.
         alpha: factor of all products.
         which: for each row of the value, the matrix that it is multiplied with.
+        part: the first and behind the last of the features that it is meant for; all of them if ``None``.
     """
 
     array: Array
     transposed: bool = False
     alpha: float = 1.0
     which: np.ndarray | None = None
+    part: tuple[int, int] | None = None
 
     @property
     def inputs(self) -> int:
         """K, the features that are summed."""
+        if self.part is not None:
+            return self.part[1] - self.part[0]
         return self.array.shape[-1 if self.transposed else -2]
 
     @property
@@ -60,7 +65,7 @@ class Weight:
         stack = (values if values.ndim == 3 else values[None]).swapaxes(1, 2)
         stack = stack.swapaxes(1, 2) if self.transposed else stack
         chosen: np.ndarray = stack[np.zeros(rows, np.int64) if self.which is None else self.which]
-        return chosen
+        return chosen if self.part is None else chosen[:, :, slice(*self.part)]
 
 
 def times(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None = None) -> Windowed:
@@ -80,6 +85,8 @@ def times(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None = None) 
     op.refuse_if(weight.inputs != inputs, f"its weight takes {weight.inputs} features, and it is fed {inputs}")
     reason = fc_refusal(x.elem_type)
     op.refuse_if(reason, str(reason))
+    if x.parts:
+        return _over_parts(op, x, weight, bias)
     rows = x.features[:-1]
     count = int(np.prod(rows))
     if count > 1 and x.unread is not None and weight.which is None:
@@ -96,6 +103,18 @@ def _require_features_last(op: Rewriter, x: Windowed) -> None:
         if merged and op.batch > 1:
             raise BatchBaked(reason, str(op.op))
         raise op.refuse(reason)
+
+
+def _over_parts(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None) -> Windowed:
+    """The sum of the products over parts that stand side by side; the bias goes to the first."""
+    start, total = 0, None
+    for part in x.parts:
+        stop = start + part.features[0]
+        own = replace(weight, part=(start, stop))
+        product = _grouped(op, part, own, bias if start == 0 else None, 1, ratio(part, x.grid))
+        total = product.tensor if total is None else op.emit("Add", total, product)
+        start = stop
+    return x.spent(total or "", (weight.units,))
 
 
 def _on_positions(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None) -> Windowed | None:
@@ -115,15 +134,18 @@ def _on_positions(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None)
     return replace(x, tensor=tensor, features=order.shape, unread=unread)
 
 
-def _grouped(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None, rows: int) -> Windowed:
-    """One group for each row."""
+def _grouped(
+    op: Rewriter, x: Windowed, weight: Weight, bias: Array | None, rows: int, strides: tuple[int, ...] = ()
+) -> Windowed:
+    """One group for each row; strides where the result's grid is coarser than the value's."""
     order, window = _block_of_channels(x, rows), x.unread.window if x.unread else ()
     if order is None:
         x, window = op.reshape_features(op.read(x), (rows * weight.inputs,)), (1,) * x.grid_rank
         order = np.arange(weight.inputs)
     channels = (x.unread.channels if x.unread else x.features[0]) // rows
     kernel = _kernel(op, weight, (rows * weight.units, channels, *window), order, rows)
-    tensor = op.emit("Conv", x, kernel, _bias(op, bias, weight.units, rows), group=rows, **conv_attrs(window))
+    attrs = conv_attrs(window) | ({"strides": list(strides)} if strides and not x.everywhere else {})
+    tensor = op.emit("Conv", x, kernel, _bias(op, bias, weight.units, rows), group=rows, **attrs)
     return x.spent(tensor, (rows * weight.units,))
 
 
@@ -142,7 +164,7 @@ def _kernel(op: Rewriter, weight: Weight, dims: tuple[int, ...], order: np.ndarr
     array, size = weight.array, int(np.prod(dims[1:]))
     in_order = np.array_equal(order, np.arange(size))
     stored = dequantised(op, array)
-    if stored is None and rows == 1 and weight.transposed and weight.alpha == 1 and in_order:
+    if stored is None and rows == 1 and weight.transposed and weight.alpha == 1 and in_order and not weight.part:
         return op.with_dims(array, dims)
 
     def arrange(values: np.ndarray) -> np.ndarray:
@@ -157,7 +179,7 @@ def _kernel(op: Rewriter, weight: Weight, dims: tuple[int, ...], order: np.ndarr
         return kernel.reshape(dims)
 
     which = None if weight.which is None else weight.which.tobytes()
-    key = (weight.transposed, weight.alpha, dims, order.tobytes(), which)
+    key = (weight.transposed, weight.alpha, dims, order.tobytes(), which, weight.part)
     if stored is not None and weight.alpha == 1 and np.unique(order).size == order.size == size:
         units_axis = 0 if weight.transposed else 1
         integers = stored.arranged(op, arrange, key, units_axis, rows)

@@ -15,24 +15,26 @@ Rule = Callable[..., Any]
 class Entry:
     """One row: the operator, its family, and its rule or the reason why it never can have one.
 
-    ``kind`` is the op_type, with its domain in front unless that is the standard one.
+    ``kind`` is the op_type, with its domain in front unless that is the standard one. A rule with ``beside`` takes
+    values that are still side by side (see ``joined``), and values of other inputs than images.
     """
 
     kind: str
     family: str
     rule: Rule | None
     because: str | None = None
+    beside: bool = False
 
 
 RULES: dict[str, Entry] = {}
 
 
-def lifts(*kinds: str, family: str) -> Callable[[Rule], Rule]:
+def lifts(*kinds: str, family: str, beside: bool = False) -> Callable[[Rule], Rule]:
     """Register a rule: lifted values and constants in, lifted values out, or ``Unliftable``."""
 
     def register(rule: Rule) -> Rule:
         for kind in kinds:
-            _add(Entry(kind, family, rule))
+            _add(Entry(kind, family, rule, beside=beside))
         return rule
 
     return register

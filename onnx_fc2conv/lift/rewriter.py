@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,55 +11,14 @@ from onnx import NodeProto, TensorProto, defs, helper, numpy_helper
 
 from ..dtypes import fc_refusal, numpy_type
 from ..ops import Array, Op
-from ..plan import Cause, Plan
-from ..rewrite import Rewrite, Windowed
+from ..plan import Cause
+from ..rewrite import Windowed
+from .shared import RunTime, Shared, Side
+
+Operand = Windowed | Array | RunTime | Side | None
 
 FIXED_TYPES = {"tensor(bool)": TensorProto.BOOL, "tensor(int64)": TensorProto.INT64}
 FAR = 2**31 - 1  #: an end that means "to the last"
-
-
-@dataclass(frozen=True)
-class RunTime:
-    """An operand that does not depend on the image and is not a constant either (it depends on the batch size)."""
-
-    name: str
-
-
-Operand = Windowed | Array | RunTime | None
-
-
-class Names:
-    """Value and node names that are not taken yet."""
-
-    def __init__(self, taken: Iterable[str]) -> None:
-        self._taken = set(taken)
-
-    def fresh(self, hint: str) -> str:
-        """``hint``, or ``hint_2`` and so on."""
-        name, n = hint, 1
-        while name in self._taken or not name:
-            n += 1
-            name = f"{hint}_{n}"
-        self._taken.add(name)
-        return name
-
-
-class Shared:
-    """What all rewriters of one conversion share.
-
-    Attributes:
-        made: names of new constants by what they hold, so that equal ones are made once.
-        spent: the flattened windows by map and window.
-        reshaped: for each reshaped value (by its tensor) the value that it was reshaped from.
-    """
-
-    def __init__(self, plan: Plan, names: Names) -> None:
-        self.model, self.constants, self.shapes, self.causes = plan.model, plan.constants, plan.shapes, plan.causes
-        self.names = names
-        self.rewrite = Rewrite()
-        self.made: dict[tuple[Any, ...], str] = {}
-        self.spent: dict[tuple[Any, ...], Windowed] = {}
-        self.reshaped: dict[str, Windowed] = {}
 
 
 class Rewriter:
@@ -225,6 +183,12 @@ class Rewriter:
         self._shared.rewrite.made_from[tensor.name] = made_from
         self._shared.made[key] = tensor.name
 
+    def once(self, key: tuple[Any, ...], make: Callable[[], Windowed]) -> Windowed:
+        """A value that several nodes may need: emitted for the first that asks."""
+        if key not in self._shared.spent:
+            self._shared.spent[key] = make()
+        return self._shared.spent[key]
+
     def read(self, x: Windowed) -> Windowed:
         """Spend a pending window: the value with its features laid out as channels.
 
@@ -232,11 +196,8 @@ class Rewriter:
         """
         if x.unread is None:
             return x
-        key = (x.tensor, x.unread.window)
-        if key not in self._shared.spent:
-            flatten = self._cut_windows if fc_refusal(x.elem_type) else self._flatten_windows
-            self._shared.spent[key] = flatten(x)
-        flat = self._shared.spent[key]
+        flatten = self._cut_windows if fc_refusal(x.elem_type) else self._flatten_windows
+        flat = self.once((x.tensor, x.unread.window), lambda: flatten(x))
         if not x.unread.in_map_order:
             order = self.constant(x.unread.order.ravel().astype(np.int64), "order")
             flat = flat.spent(self.emit("Gather", flat, order, axis=1), (x.unread.order.size,))

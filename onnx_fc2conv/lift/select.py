@@ -10,26 +10,32 @@ from ..ops import Array
 from ..rewrite import Windowed
 from .broadcast import require_same_layout
 from .grids import aligned
+from .joined import beside, can_wait, joined, materialised, spread
 from .registry import lifts
 from .rewriter import Operand, Rewriter
+from .shared import Side
 
 
-@lifts("Concat", family="select features")
+@lifts("Concat", family="select features", beside=True)
 def lift_concat(op: Rewriter, *operands: Operand) -> Windowed:
-    """Features of several lifted values side by side."""
-    lifted = [x for x in operands if isinstance(x, Windowed)]
-    op.refuse_if(len(lifted) < len(operands), "joins features with a value that does not depend on the image")
-    lifted = aligned(op, lifted)
-    first = lifted[0]
+    """Features of several lifted values side by side, among them values that are the same for every window."""
+    one = next(x for x in operands if isinstance(x, Windowed))
+    op.refuse_if(not one.layout.plain, "joins values of which the batch axis is not the first")
+    lifted = [beside(op, x, one) if isinstance(x, Side | Array) else x for x in operands]
+    values = [x for x in lifted if isinstance(x, Windowed)]
+    first = values[0]
     axis = op.feature_axis(op.attr("axis", 1), first)
-    for x in lifted[1:]:
+    for x in values[1:]:
         require_same_layout(op, first, x)
-    if all(x.unread and x.tensor == first.tensor for x in lifted):
-        return first.reordered(np.concatenate([x.unread.order for x in lifted if x.unread], axis - 1))
-    read = [op.read(x) for x in lifted]
+    if all(x.unread and x.tensor == first.tensor for x in values):
+        return first.reordered(np.concatenate([x.unread.order for x in values if x.unread], axis - 1))
+    if can_wait(values, axis):
+        return joined(op, values)
+    read = aligned(op, [op.read(materialised(op, x)) for x in values])
     features = list(first.features)
     features[axis - 1] = sum(x.features[axis - 1] for x in read)
-    return first.spent(op.emit("Concat", *read, axis=axis), tuple(features))
+    like = next(x for x in read if not x.everywhere)
+    return like.spent(op.emit("Concat", *(spread(op, x, like) for x in read), axis=axis), tuple(features))
 
 
 @lifts("Split", family="select features")
