@@ -13,7 +13,7 @@ from .ops import FULLY_CONNECTED, REDUCTIONS, VIEWS, Model, Op
 from .plan import Cause, FeatureMap, Plan
 from .shapes import Shapes, infer
 
-POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool"))
+POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"))
 
 
 def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
@@ -127,7 +127,7 @@ class _Walk:
                 self.maps |= {m.name: m for m in move(op, self.model, self.maps, self.trace)}
                 continue
             pools = set().union(*(self._pools[name] for name in behind)) if behind else set()
-            if behind and pools and (op.op_type in SLIDING or read_maps):
+            if behind and pools and (read_maps or (op.op_type in SLIDING and not self._on_one_position(op))):
                 return pools
             if starts and op.op_type not in VIEWS:
                 pools = {op.index}
@@ -149,9 +149,15 @@ class _Walk:
             operand = self.trace.ints(op, 1, "axes") if len(op.inputs) > 1 and op.inputs[1] else None
             axes = axes_of(op, operand, len(dims)) or ()
             return any(isinstance(dims[a], Axis) for a in axes if a < len(dims))
-        if op.op_type in ("AveragePool", "MaxPool"):
+        if op.op_type in ("AveragePool", "MaxPool", "LpPool"):
             return covers_map(op, [d.size if isinstance(d, Axis) else int(d) for d in dims[2:] if d != "batch"])
         return False
+
+    def _on_one_position(self, op: Op) -> bool:
+        """True for a 1x1 Conv on a pooled map of one cell: an FC node, spelled otherwise."""
+        shapes = [self.trace.shapes.of(name) for name in op.inputs[:2]]
+        one = all(shape is not None and set(shape[2:]) == {1} for shape in shapes)
+        return op.kind == "Conv" and one and not any(op.attr("pads") or ())
 
     def _flattens(self, op: Op, x: FeatureMap) -> bool:
         if op.op_type == "Flatten":

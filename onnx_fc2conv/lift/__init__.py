@@ -13,13 +13,14 @@ from ..geometry import Grid
 from ..ops import Op
 from ..plan import FeatureMap, Plan
 from ..rewrite import Rewrite, Unread, Windowed
-from . import broadcast, linear, norm, pool, reduce, refused, select, unary, views
+from . import broadcast, linear, norm, pointwise, pool, reduce, refused, select, unary, views
 from .registry import RULES, rule_for
 from .rewriter import Names, Operand, Rewriter, RunTime, Shared, rename
 
 __all__ = ["RULES", "lift"]
 
-FAMILIES = (broadcast, linear, norm, pool, reduce, refused, select, unary, views)  #: importing them fills RULES
+#: importing them fills RULES
+FAMILIES = (broadcast, linear, norm, pointwise, pool, reduce, refused, select, unary, views)
 OLDEST_OPSET = 7
 
 
@@ -150,4 +151,6 @@ def _settle(rewriter: Rewriter, shared: Shared, name: str, value: Windowed, is_o
     rename(rewriter.emitted, final.tensor, name)
     shared.spent = {k: v.on(name) if v.tensor == final.tensor else v for k, v in shared.spent.items()}
     shared.reshaped = {name if k == final.tensor else k: v for k, v in shared.reshaped.items()}
-    return value if value.unread is not None else final.on(name)
+    if value.unread is not None:  # one whose window is a single cell is its own flattened vector
+        return value.on(name) if value.tensor == final.tensor else value
+    return final.on(name)

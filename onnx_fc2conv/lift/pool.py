@@ -10,6 +10,7 @@ import numpy as np
 from ..dtypes import fc_refusal, numpy_type
 from ..flatten import covers_map
 from ..rewrite import Windowed
+from .pointwise import one_position
 from .registry import lifts
 from .rewriter import Rewriter
 
@@ -21,6 +22,8 @@ POOLED_BY = {
     "GlobalMaxPool": "MaxPool",
     "AveragePool": "AveragePool",
     "MaxPool": "MaxPool",
+    "GlobalLpPool": "LpPool",
+    "LpPool": "LpPool",
 }
 
 
@@ -46,7 +49,8 @@ def window_pool(op: Rewriter, x: Windowed, axes: list[int], kind: str) -> Window
     channels = rows[:, 0] // cells
     if not np.array_equal(rows, channels[:, None] * cells + np.arange(cells)):
         return None
-    tensor = op.emit(POOLED_BY[kind], x, kernel_shape=list(x.unread.window), strides=[1] * len(x.unread.window))
+    norm = {"p": op.attr("p", 2)} if POOLED_BY[kind] == "LpPool" else {}
+    tensor = op.emit(POOLED_BY[kind], x, kernel_shape=list(x.unread.window), strides=[1] * len(x.unread.window), **norm)
     if kind == "ReduceSum":
         factor = op.constant(np.asarray(cells, numpy_type(x.elem_type)), "cells", cells, x.elem_type)
         tensor = op.emit("Mul", tensor, factor)
@@ -57,13 +61,13 @@ def window_pool(op: Rewriter, x: Windowed, axes: list[int], kind: str) -> Window
     return pooled
 
 
-@lifts("GlobalAveragePool", "GlobalMaxPool", family="pool over the window")
+@lifts("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", family="pool over the window")
 def lift_global_pool(op: Rewriter, x: Windowed) -> Windowed:
     """A pool over the whole map."""
     return _over_window(op, x)
 
 
-@lifts("AveragePool", "MaxPool", family="pool over the window")
+@lifts("AveragePool", "MaxPool", "LpPool", family="pool over the window")
 def lift_covering_pool(op: Rewriter, x: Windowed) -> Windowed:
     """A pool whose kernel is the whole map."""
     op.refuse_if(not covers_map(op.op, list(x.features[1:])), "slides over positions that the head no longer has")
@@ -75,4 +79,4 @@ def _over_window(op: Rewriter, x: Windowed) -> Windowed:
     pooled = window_pool(op, x, list(range(2, x.rank)), op.op_type)
     if pooled is None:
         raise op.refuse("pools values that are no longer laid out as a feature map")
-    return op.reshape_features(pooled, (x.features[0], *[1] * (x.rank - 2)))
+    return one_position(pooled, pooled.tensor, x.features[0], len(x.features))

@@ -201,6 +201,8 @@ class Rewriter:
         if x.unread is None:
             return x
         key = (x.tensor, x.unread.window)
+        if set(x.unread.window) == {1}:
+            self._shared.spent[key] = x.spent(x.tensor, (x.unread.channels,))
         if key not in self._shared.spent:
             reason = fc_refusal(x.elem_type)
             self.refuse_if(reason, f"needs the flattened vector itself, and {reason}")
