@@ -105,7 +105,7 @@ class Oracle:
                 continue
             source = self._plan.maps[name]
             index: list[slice] = [slice(None)] * value.ndim
-            for position, axis, i in zip(source.spatial, source.axes, cell, strict=True):
+            for position, axis, i in zip(source.spatial, source.axes, cell, strict=not source.pooled):
                 index[position] = slice(i, i + axis.size)
             windows[name] = np.ascontiguousarray(value[tuple(index)])
         return head.run(windows, list(outputs))
