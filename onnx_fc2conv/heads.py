@@ -224,5 +224,5 @@ def _require_no_pool(walk: _Walk) -> None:
         op.refuse_if(
             any(reduced == n or (len(dims) > 2 and reduced % n == 0) for n in cells) and axes,
             "pools the positions of a map that was flattened before, so it cannot stay global: its window is fixed; "
-            "--global-pool window converts it",
+            "--global-pool window pools every window instead",
         )

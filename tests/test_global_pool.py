@@ -204,7 +204,7 @@ REFUSED = {
     "a mean over flattened positions": (
         pooled("r = Reshape(map, d)\nt = ReduceMean <axes = [2], keepdims = 0> (r)", d=[0, 0, -1]),
         "ReduceMean 't'",
-        "--global-pool window converts it",
+        "--global-pool window pools every window instead",
     ),
     "a maximum over flattened positions, behind an activation": (
         pooled("r = Reshape(map, d)\ns = Relu(r)\nt = ReduceMax <axes = [-1], keepdims = 0> (s)", d=[0, 2, 6]),
