@@ -6,7 +6,8 @@ grid law     predicted grid and stride against the shapes that come out
 feature maps outputs that are feature maps themselves, against the original's backbone at the enlarged size
 windows      the original head on every window of the enlarged feature map, against the converted grid
 default run  the same, with the graph optimisations that users run with
-image crops  the original on image crops: must agree if the model is exact, is measured if it is not
+image crops  the original on image crops: must agree if the model is exact, is measured if it is not; none where one
+             answer is for the whole image
 """
 
 from __future__ import annotations

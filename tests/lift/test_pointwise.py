@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 import onnx_fc2conv as fc2conv
 
@@ -252,3 +253,19 @@ def test_a_pooled_conv_that_meets_the_map_again_stays_as_it_is(gate: str) -> Non
     text = f"p = GlobalMaxPool(map)\nc = Conv(p, K)\ns = Relu(c)\ng = {gate}(map, s)\nv = Flatten(g)\ny = Gemm(v, M)"
     model = fc2conv.convert(network(head(text, K=(2, 2, 1, 1), M=(12, 3))), verify=False).model
     assert [n.op_type for n in model.graph.node] == ["Conv", "GlobalMaxPool", "Conv", "Relu", gate, "Conv"]
+
+
+def test_a_window_of_one_cell_is_its_own_flattened_vector() -> None:
+    row = head("v = Flatten(map)\nz = Softmax(v)\ny = MatMul(v, M)", window=(1, 1), M=(2, 3), outputs="y z")
+    model = fc2conv.convert(network(row), verify=False).model
+    assert [n.op_type for n in model.graph.node] == ["Conv", "Softmax", "Conv"]
+    Lifts(row, **ROUNDS).check()
+
+
+def test_the_checks_accept_it_and_catch_swapped_channels() -> None:
+    made = network(pooled("c = Conv(p, K, b)\na = HardSwish(c)\nt = Flatten(a)"))
+    converted = fc2conv.convert(made).model
+    (kernel,) = (t for t in converted.graph.initializer if t.name == "K")
+    kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel)[:, ::-1].copy(), "K"))
+    with pytest.raises(fc2conv.VerificationFailed, match="same size"):
+        fc2conv.verify(made, converted)
