@@ -40,13 +40,20 @@ __all__ = [
 
 
 def convert(
-    source: Any, *, sizes: Iterable[Iterable[int]] = (), verify: bool = True, require_exact: bool = False
+    source: Any,
+    *,
+    sizes: Iterable[Iterable[int]] = (),
+    global_pool: str = "window",
+    verify: bool = True,
+    require_exact: bool = False,
 ) -> Result:
     """Convert a model; the argument is never changed and nothing is written until ``Result.save``.
 
     Args:
         source: a path, an ``onnx.ModelProto``, or an ``onnx_graphsurgeon.Graph``.
         sizes: enlarged input sizes in pixels, height first, to verify at; default: two, trained + n * stride.
+        global_pool: ``"window"``: a pool over the whole map becomes a pool over the window, so every window has its own
+            answer; ``"keep"``: it stays global, so there is one answer whatever the image's size is.
         verify: run the checks (needs onnxruntime); without them the report says "NOT verified".
         require_exact: refuse models whose answers can differ from the original's on image crops.
 
@@ -60,25 +67,27 @@ def convert(
         VerificationFailed: a check found a difference.
         UsageError: an option does not fit the model.
     """
-    settings = Settings(sizes=tuple(tuple(s) for s in sizes), verify=verify, require_exact=require_exact)
+    settings = Settings(tuple(tuple(s) for s in sizes), global_pool, require_exact, verify)
     return pipeline.convert(source, settings)
 
 
-def inspect(source: Any) -> Report:
+def inspect(source: Any, *, global_pool: str = "window") -> Report:
     """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
-    return pipeline.inspect(source, Settings())
+    return pipeline.inspect(source, Settings(global_pool=global_pool))
 
 
-def verify(original: Any, converted: Any, *, sizes: Iterable[Iterable[int]] = ()) -> Report:
+def verify(
+    original: Any, converted: Any, *, sizes: Iterable[Iterable[int]] = (), global_pool: str = "window"
+) -> Report:
     """Check a converted model against its original.
 
     Args:
         original: path, ModelProto or Graph of the model before conversion.
         converted: the same of the model after it, whoever wrote or edited it since.
-        sizes: as in ``convert``.
+        sizes, global_pool: as in ``convert``.
 
     Raises:
         VerificationFailed: a check found a difference.
         Fc2ConvError: the original could not have been converted, or a file cannot be read.
     """
-    return pipeline.verify(original, converted, Settings(sizes=tuple(tuple(s) for s in sizes)))
+    return pipeline.verify(original, converted, Settings(tuple(tuple(s) for s in sizes), global_pool))

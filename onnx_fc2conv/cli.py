@@ -53,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
             extras["action"] = "store_false" if f.default else "store_true"
         else:
             extras["metavar"] = f.metadata["metavar"]
+            if "choices" in f.metadata:
+                extras |= {"choices": f.metadata["choices"], "default": f.default}
         result.add_argument(flag, **extras)
     result.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     return result

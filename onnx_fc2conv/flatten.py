@@ -152,9 +152,13 @@ def _order(images: np.ndarray, size: int) -> np.ndarray | None:
 
 
 def covers_map(op: Op, spatial: list[int]) -> bool:
-    """True if a pool's one window is the whole map, without pads: then its stride means nothing."""
+    """True if a pool's one window is the whole map, without pads: then its stride means nothing.
+
+    ``auto_pad=SAME_*`` pads nothing where the stride leaves no room for a second window.
+    """
     kernel, rank = op.attr("kernel_shape"), len(spatial)
-    unpadded = op.attr("auto_pad", "NOTSET") in ("NOTSET", "VALID") and not any(op.attr("pads") or ())
+    single = all(s >= n for s, n in zip(op.attr("strides", [1] * rank), spatial, strict=False))
+    unpadded = (single or op.attr("auto_pad", "NOTSET") in ("NOTSET", "VALID")) and not any(op.attr("pads") or ())
     undilated = all(d == 1 for d in op.attr("dilations", [1] * rank))
     return bool(kernel == spatial and max(spatial, default=1) > 1 and unpadded and undilated)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 
-from .backbone import SLIDING, Trace, image_inputs, input_map, move, reshape_in_disguise
+from .backbone import MOVES, SLIDING, Trace, image_inputs, input_map, move, reshape_in_disguise
 from .constants import Constants
 from .errors import NothingToConvert
 from .flatten import axes_of, covers_map
@@ -14,11 +15,13 @@ from .plan import Cause, FeatureMap, Plan
 from .shapes import Shapes, infer
 
 HEAD_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
-POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool", "QLinearGlobalAveragePool"))
+POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "QLinearGlobalAveragePool"))
 
 
-def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
+def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: bool = False) -> Plan:
     """Trace the backbone from the image input and collect the heads.
+
+    With ``keep_pools`` a pool over the whole map stays one: it belongs to the backbone, and the head begins behind it.
 
     Raises:
         NothingToConvert: no FC node depends on an image.
@@ -33,7 +36,7 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
     constants = Constants(model, shapes, other_batch, _at_other_sizes(model, image, shapes))
     gates: set[int] = set()
     while True:
-        walk = _Walk(model, image, Trace(constants, shapes), gates)
+        walk = _Walk(model, image, Trace(constants, shapes, keep_pools=keep_pools), gates)
         met = walk.run()
         if met is None:
             break
@@ -46,6 +49,8 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
         raise NothingToConvert("no graph output depends on the fully connected nodes")
     for name in cuts:
         _require_window(maps[name], image, model, trace)
+    if keep_pools:
+        _require_no_pool(walk)
     return Plan(
         model,
         shapes,
@@ -129,9 +134,9 @@ class _Walk:
                 self.maps |= {m.name: m for m in move(op, self.model, self.maps, self.trace)}
                 continue
             pools = set().union(*(self._pools[name] for name in behind)) if behind else set()
-            if behind and pools and (op.op_type in SLIDING or read_maps):
+            if behind and pools and (read_maps or (op.op_type in SLIDING and not self._on_one_position(op))):
                 return pools
-            if starts and op.op_type not in VIEWS:
+            if starts and op.op_type not in VIEWS and not self.trace.keep_pools:
                 pools = {op.index}
             self.head.append(op)
             self.cuts |= {name: None for name in read_maps}
@@ -145,15 +150,23 @@ class _Walk:
         dims = self.maps[op.inputs[0]].dims
         if op.op_type in VIEWS:
             return self._flattens(op, self.maps[op.inputs[0]])
+        if self.trace.keep_pools:  # only what works on vectors can begin a head
+            return not self.maps[op.inputs[0]].axes and op.kind not in MOVES
         if op.op_type in POOLS_ALL:
             return any(isinstance(d, Axis) and not d.law.is_constant for d in dims)
         if op.op_type in REDUCTIONS:
             operand = self.trace.ints(op, 1, "axes") if len(op.inputs) > 1 and op.inputs[1] else None
             axes = axes_of(op, operand, len(dims)) or ()
             return any(isinstance(dims[a], Axis) for a in axes if a < len(dims))
-        if op.op_type in ("AveragePool", "MaxPool"):
+        if op.op_type in ("AveragePool", "MaxPool", "LpPool"):
             return covers_map(op, [d.size if isinstance(d, Axis) else int(d) for d in dims[2:] if d != "batch"])
         return False
+
+    def _on_one_position(self, op: Op) -> bool:
+        """True for a 1x1 Conv on a pooled map of one cell: an FC node, spelled otherwise."""
+        shapes = [self.trace.shapes.of(name) for name in op.inputs[:2]]
+        one = all(shape is not None and set(shape[2:]) == {1} for shape in shapes)
+        return op.kind == "Conv" and one and not any(op.attr("pads") or ())
 
     def _flattens(self, op: Op, x: FeatureMap) -> bool:
         if op.op_type == "Flatten":
@@ -169,6 +182,8 @@ class _Walk:
 
 def _require_window(cut: FeatureMap, image: FeatureMap, model: Model, trace: Trace) -> None:
     reader = model.consumers[cut.name][0]
+    if trace.keep_pools and _pooled_whole(cut, image):
+        return
     pooled = [c for c in trace.causes if c.kind == "global context"]
     whole = f"; the whole map was pooled by {pooled[-1].node}" if pooled else ""
     lost = len(cut.axes) < len(image.axes)
@@ -179,4 +194,37 @@ def _require_window(cut: FeatureMap, image: FeatureMap, model: Model, trace: Tra
     for axis in cut.axes:
         reader.refuse_if(
             axis.stride.denominator != 1, f"reads '{cut.name}', whose effective stride {axis.stride} is not whole"
+        )
+
+
+def _pooled_whole(cut: FeatureMap, image: FeatureMap) -> bool:
+    """True for a map that has one size along all spatial axes, whatever the image's size is."""
+    axes = (*cut.axes, *cut.pooled)
+    return len(axes) == len(image.axes) and all(a.law.is_constant for a in axes)
+
+
+def _require_no_pool(walk: _Walk) -> None:
+    """Refuse to keep a pool global that stands behind a flattening: what it pools is one window, not the map.
+
+    Such are a mean over flattened positions and a pool over a map that was flattened and unflattened.
+    """
+    shapes = walk.trace.shapes
+    flattened = {name for name in walk.cuts if any(not a.law.is_constant for a in walk.maps[name].axes)}
+    cells = {prod(a.size for a in walk.maps[name].axes) for name in flattened} - {1}
+    for op in walk.head:
+        if op.inputs[0] not in flattened or op.op_type in FULLY_CONNECTED:
+            continue
+        flattened |= set(op.outputs)
+        dims = shapes.of(op.inputs[0]) or ()
+        axes: list[int] = []
+        if op.op_type in POOLS_ALL or op.op_type in SLIDING:
+            axes = list(range(2, len(dims)))
+        elif op.op_type in REDUCTIONS:
+            operand = walk.trace.ints(op, 1, "axes") if len(op.inputs) > 1 and op.inputs[1] else None
+            axes = axes_of(op, operand, len(dims)) or []
+        reduced = prod(dims[a] for a in axes if a < len(dims))
+        op.refuse_if(
+            any(reduced == n or (len(dims) > 2 and reduced % n == 0) for n in cells) and axes,
+            "pools the positions of a map that was flattened before, so it cannot stay global: its window is fixed; "
+            "--global-pool window pools every window instead",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onnx import ModelProto
@@ -73,7 +73,7 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
         Fc2ConvError: one of its kinds.
     """
     model, name = model_io.load(source)
-    conversion = prepare(model, name)
+    conversion = prepare(model, name, settings)
     if settings.require_exact and conversion.verdict != "exact":
         cause = conversion.inexact[0]
         reason = f"the model is not exact but {conversion.verdict} ({cause.detail}), and exactness was required"
@@ -89,7 +89,7 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
 
 def inspect(source: Any, settings: Settings) -> Report:
     """What ``convert`` would do: everything but the checks. Raises what ``convert`` would raise up to there."""
-    report = convert(source, Settings(settings.sizes, settings.require_exact, verify=False)).report
+    report = convert(source, replace(settings, verify=False)).report
     report.status = "would convert"
     return report
 
@@ -103,24 +103,24 @@ def verify(original: Any, converted: Any, settings: Settings, progress: Progress
     """
     from .verification import Verifier
 
-    conversion = prepare(*model_io.load(original))
+    conversion = prepare(*model_io.load(original), settings)
     given, _ = model_io.load(converted)
     sizes = conversion.sizes(settings.sizes)
     return build(conversion, sizes, Verifier(conversion, given.proto, given.folder, progress).run(sizes))
 
 
-def prepare(model: Model, name: str) -> Conversion:
+def prepare(model: Model, name: str, settings: Settings | None = None) -> Conversion:
     """Find, lift, assemble and free, without any check.
 
     Raises:
         NothingToConvert, Unliftable, UnreadableModel
     """
-    plan, rewrite = _analyse(model)
+    plan, rewrite = _analyse(model, settings is not None and settings.global_pool == "keep")
     converted = assemble(plan, rewrite)
     return Conversion(name, plan, rewrite, converted, spatial.free(converted, plan, rewrite))
 
 
-def _analyse(model: Model) -> tuple[Plan, Rewrite]:
+def _analyse(model: Model, keep_pools: bool = False) -> tuple[Plan, Rewrite]:
     """Find and lift the heads.
 
     Where the batch is symbolic, shapes are inferred for two batch sizes, so that a number that contains the batch is
@@ -128,14 +128,14 @@ def _analyse(model: Model) -> tuple[Plan, Rewrite]:
     """
     declared = shapes.declared_batch(model)
     if declared is not None:
-        plan = heads.find(model, shapes.infer(model, declared), None)
+        plan = heads.find(model, shapes.infer(model, declared), None, keep_pools)
         return plan, lift(plan)
     batch, other = PROBED_BATCHES
     try:
-        plan = heads.find(model, shapes.infer(model, batch), shapes.infer(model, other))
+        plan = heads.find(model, shapes.infer(model, batch), shapes.infer(model, other), keep_pools)
         return plan, lift(plan)
     except BatchBaked:
-        plan = heads.find(model, shapes.infer(model, 1), shapes.infer(model, other))
+        plan = heads.find(model, shapes.infer(model, 1), shapes.infer(model, other), keep_pools)
         return plan, lift(plan)
 
 

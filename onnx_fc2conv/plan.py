@@ -27,10 +27,12 @@ class FeatureMap:
     Attributes:
         name: value name in the model.
         dims: one entry per axis of the tensor.
+        pooled: the spatial axes that it has no more, because the map was pooled whole along them.
     """
 
     name: str
     dims: Dims
+    pooled: tuple[Axis, ...] = ()
 
     @property
     def spatial(self) -> list[int]:

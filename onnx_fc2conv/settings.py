@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .errors import UsageError
@@ -24,6 +24,12 @@ class Settings:
         flag="--size",
         metavar="HxW",
     )
+    global_pool: str = _option(
+        "window",
+        "a pool over the whole map becomes a pool over the window (default), or stays global: one answer for any image",
+        choices=("window", "keep"),
+        metavar="window|keep",
+    )
     require_exact: bool = _option(
         False, "refuse unless every answer is proven to equal the original model on the image crop"
     )
@@ -35,6 +41,10 @@ class Settings:
         for size in self.sizes:
             if not size or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in size):
                 raise UsageError(f"size {size!r} is not a tuple of positive pixel counts, such as (512, 1024)")
+        for f in fields(self):
+            choices = f.metadata.get("choices")
+            if choices and getattr(self, f.name) not in choices:
+                raise UsageError(f"{f.name} {getattr(self, f.name)!r} is none of {', '.join(choices)}")
         if self.report is not None and not self.report.lower().endswith((".json", ".md")):
             raise UsageError(f"report file '{self.report}' must end in .json or .md")
 

@@ -26,7 +26,7 @@ KEYS = {
     CauseRow: "node kind detail",
     HeadRow: "feature_map feature_map_shape nodes",
     NodeRow: "node op to kernel",
-    OutputRow: "name shape window stride receptive_field grids",
+    OutputRow: "name shape window stride receptive_field grids whole_image",
     CheckRow: "name size passed cells cells_total error tolerance note",
 }
 ONE_SCREEN = 60  #: lines

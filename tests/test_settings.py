@@ -52,7 +52,14 @@ def test_parse_size_gives_a_valid_size_or_a_usage_error(text: str) -> None:
 
 def test_defaults() -> None:
     defaults = {f.name: getattr(Settings(), f.name) for f in fields(Settings)}
-    assert defaults == {"sizes": (), "require_exact": False, "verify": True, "report": None, "quiet": False}
+    assert defaults == {
+        "sizes": (),
+        "global_pool": "window",
+        "require_exact": False,
+        "verify": True,
+        "report": None,
+        "quiet": False,
+    }
 
 
 def test_every_option_has_a_help_in_one_line() -> None:

@@ -22,6 +22,7 @@ class Trace:
         causes: nodes because of which the maps are not those of image crops.
         shadows: values shaped like a map that are none, such as MaxPool's indices.
         unbaked: what takes the place of nodes that carry the trained size, by position in the file.
+        keep_pools: whether a pool over the whole map stays one at every size.
     """
 
     constants: Constants
@@ -29,6 +30,7 @@ class Trace:
     causes: list[Cause] = field(default_factory=list)
     shadows: dict[str, Dims] = field(default_factory=dict)
     unbaked: dict[int, NodeProto] = field(default_factory=dict)
+    keep_pools: bool = False
 
     def blame(self, op: Op, kind: Kind, detail: str) -> None:
         """Note a cause."""

@@ -10,7 +10,21 @@ from ..errors import Unliftable
 from ..ops import Op
 from ..plan import Plan
 from ..rewrite import Rewrite, Windowed
-from . import broadcast, einsum, linear, microsoft, norm, pool, quantised, reduce, refused, select, unary, views
+from . import (
+    broadcast,
+    einsum,
+    linear,
+    microsoft,
+    norm,
+    pointwise,
+    pool,
+    quantised,
+    reduce,
+    refused,
+    select,
+    unary,
+    views,
+)
 from .joined import materialised
 from .operands import resolve
 from .registry import RULES, rule_for
@@ -25,6 +39,7 @@ FAMILIES = (
     linear,
     microsoft,
     norm,
+    pointwise,
     pool,
     quantised,
     reduce,
@@ -132,4 +147,6 @@ def _settle(rewriter: Rewriter, shared: Shared, name: str, value: Windowed, is_o
     rename(rewriter.emitted, final.tensor, name)
     shared.spent = {k: v.on(name) if v.tensor == final.tensor else v for k, v in shared.spent.items()}
     shared.reshaped = {name if k == final.tensor else k: v for k, v in shared.reshaped.items()}
-    return value if value.unread is not None else final.on(name)
+    if value.unread is not None:  # one whose window is a single cell is its own flattened vector
+        return value.on(name) if value.tensor == final.tensor else value
+    return final.on(name)

@@ -39,6 +39,8 @@ def resolve(rewriter: Rewriter, name: str, plan: Plan, shared: Shared) -> Operan
 
 def _window_over(rewriter: Rewriter, cut: FeatureMap, plan: Plan) -> Windowed:
     """The map that is flattened, as an unread value: its window is its own trained size."""
+    if cut.pooled:
+        return _vector(rewriter, cut, plan)
     axes = cut.axes
     features = cut.shape(rewriter.batch)[1:]
     rewriter.refuse_if(cut.dims[0] != "batch", f"flattens '{cut.name}', whose first axis is not the batch")
@@ -53,6 +55,19 @@ def _window_over(rewriter: Rewriter, cut: FeatureMap, plan: Plan) -> Windowed:
     return Windowed(
         tensor, features, plan.shapes.elem_types[cut.name], Grid.over(axes), Unread(channels, window, order)
     )
+
+
+def _vector(rewriter: Rewriter, cut: FeatureMap, plan: Plan) -> Windowed:
+    """A map that was pooled to a vector: it has one cell, whose grid axes are appended."""
+    axes = sorted((*cut.axes, *cut.pooled), key=lambda a: a.index)
+    features = cut.shape(rewriter.batch)[1:]
+    rewriter.refuse_if(cut.dims[0] != "batch", f"reads '{cut.name}', whose first axis is not the batch")
+    last = list(range(len(cut.dims), len(cut.dims) + len(axes)))
+    if plan.model.opset < 13:
+        tensor = rewriter.emit("Unsqueeze", cut.name, axes=last)
+    else:
+        tensor = rewriter.emit("Unsqueeze", cut.name, rewriter.constant(np.array(last, np.int64), "grid_axes"))
+    return Windowed(tensor, features, plan.shapes.elem_types[cut.name], Grid.over(tuple(axes)))
 
 
 def _canonical(rewriter: Rewriter, cut: FeatureMap, plan: Plan, wide: list[int]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from ..dtypes import fc_refusal, numpy_type
 from ..flatten import covers_map
 from ..rewrite import Windowed
+from .pointwise import one_position
 from .registry import lifts
 from .rewriter import Rewriter
 
@@ -25,6 +26,8 @@ POOLED_BY = {
     "AveragePool": "AveragePool",
     "MaxPool": "MaxPool",
     "QLinearGlobalAveragePool": "QLinearAveragePool",
+    "GlobalLpPool": "LpPool",
+    "LpPool": "LpPool",
 }
 
 
@@ -54,6 +57,8 @@ def window_pool(
     if not np.array_equal(rows, channels[:, None] * cells + np.arange(cells)):
         return None
     attrs: dict[str, Any] = {"kernel_shape": list(x.unread.window), "strides": [1] * len(x.unread.window)}
+    if POOLED_BY[kind] == "LpPool":
+        attrs["p"] = op.attr("p", 2)
     if quantised:
         attrs["domain"] = "com.microsoft"
     tensor = op.emit(POOLED_BY[kind], x, *quantised, **attrs)
@@ -67,13 +72,13 @@ def window_pool(
     return pooled
 
 
-@lifts("GlobalAveragePool", "GlobalMaxPool", family="pool over the window")
+@lifts("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", family="pool over the window")
 def lift_global_pool(op: Rewriter, x: Windowed) -> Windowed:
     """A pool over the whole map."""
     return _over_window(op, x)
 
 
-@lifts("AveragePool", "MaxPool", family="pool over the window")
+@lifts("AveragePool", "MaxPool", "LpPool", family="pool over the window")
 def lift_covering_pool(op: Rewriter, x: Windowed) -> Windowed:
     """A pool whose kernel is the whole map."""
     op.refuse_if(not covers_map(op.op, list(x.features[1:])), "slides over positions that the head no longer has")
@@ -86,4 +91,4 @@ def _over_window(op: Rewriter, x: Windowed) -> Windowed:
     pooled = window_pool(op, x, list(range(2, 2 + spatial)), op.op_type) if x.layout.plain else None
     if pooled is None:
         raise op.refuse("pools values that are no longer laid out as a feature map")
-    return op.reshape_features(pooled, (x.features[0], *[1] * spatial))
+    return one_position(pooled, pooled.tensor, x.features[0], len(x.features))

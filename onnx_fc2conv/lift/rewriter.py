@@ -196,8 +196,11 @@ class Rewriter:
         """
         if x.unread is None:
             return x
+        key = (x.tensor, x.unread.window)
+        if set(x.unread.window) == {1}:
+            self._shared.spent[key] = x.spent(x.tensor, (x.unread.channels,))
         flatten = self._cut_windows if fc_refusal(x.elem_type) else self._flatten_windows
-        flat = self.once((x.tensor, x.unread.window), lambda: flatten(x))
+        flat = self.once(key, lambda: flatten(x))
         if not x.unread.in_map_order:
             order = self.constant(x.unread.order.ravel().astype(np.int64), "order")
             flat = flat.spent(self.emit("Gather", flat, order, axis=1), (x.unread.order.size,))

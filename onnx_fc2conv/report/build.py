@@ -88,6 +88,7 @@ def _outputs(conversion: Conversion, sizes: list[Size]) -> list[OutputRow]:
             list(grid.stride),
             list(grid.field),
             {text(s): list(grid.grid_size(s)) for s in sizes},
+            grid.whole_image,
         )
         for name, grid in conversion.geometry.outputs.items()
     ]

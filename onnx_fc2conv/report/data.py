@@ -43,7 +43,7 @@ class HeadRow:
 
 @dataclass
 class OutputRow:
-    """One lifted output."""
+    """One lifted output; with ``whole_image`` it has one answer whatever the size is, and its window is no crop."""
 
     name: str
     shape: list[str]
@@ -51,6 +51,7 @@ class OutputRow:
     stride: list[int]
     receptive_field: list[int]
     grids: dict[str, list[int]]
+    whole_image: bool
 
 
 @dataclass
@@ -117,7 +118,12 @@ class Report:
 
     def verdict_words(self) -> str:
         """What the verdict means here, with the nodes responsible and what was measured."""
+        pooled = [o.name for o in self.outputs if o.whole_image]
         words = _MEANING[self.verdict]
+        if pooled and len(pooled) == len(self.outputs):
+            words = "there is one answer for the whole image, the original head's on the map that is pooled whole"
+        elif pooled:
+            words = f"{', '.join(pooled)}: one answer for the whole image; of the others {words}"
         if self.verdict == "exact":
             words += f" (proven by the graph, {self._confirmed()})"
         blamed = [c for c in self.causes if c.kind != "phase"]

@@ -78,7 +78,8 @@ def _output_cells(outputs: list[OutputRow]) -> Sequence[tuple[str, ...]]:
     rows = []
     for o in outputs:
         grids = ", ".join(f"{size}: {_x(g)} = {_product(g)}" for size, g in o.grids.items())
-        rows.append((o.name, f"[{', '.join(o.shape)}]", _x(o.window), _x(o.stride), grids))
+        window, stride = ("whole image", "-") if o.whole_image else (_x(o.window), _x(o.stride))
+        rows.append((o.name, f"[{', '.join(o.shape)}]", window, stride, grids))
     return rows
 
 

@@ -108,7 +108,7 @@ class Oracle:
                 continue
             source = self._plan.maps[name]
             index: list[slice] = [slice(None)] * value.ndim
-            for position, axis, i, s in zip(source.spatial, source.axes, cell, stride, strict=True):
+            for position, axis, i, s in zip(source.spatial, source.axes, cell, stride, strict=not source.pooled):
                 start = i * int(s / axis.stride)
                 index[position] = slice(start, start + axis.size)
             windows[name] = np.ascontiguousarray(value[tuple(index)])

@@ -335,11 +335,11 @@ REFUSALS: dict[str, Refusal] = {
     # -- windows that are lost
     "the whole map pooled in the backbone": Refusal(
         """p = GlobalAveragePool (x)
-        map = Conv (p, w)""",
+        map = Conv <pads = [1, 1, 1, 1]> (p, w)""",
         4,
         "Flatten 'flat'",
         "reads 'map', whose size does not follow the input's; the whole map was pooled by GlobalAveragePool 'p'",
-        {"w": (4, 2, 1, 1)},
+        {"w": (4, 2, 3, 3)},
     ),
     "the index of the widest column": Refusal(
         """a = ArgMax <axis = 3, keepdims = 0> (x)
