@@ -87,11 +87,9 @@ def _meet_constant(op: Op, dims: list[Dim], constant: Array) -> list[Dim]:
         dim = dims[offset + i]
         if n == 1:
             continue
-        op.refuse_if(
-            isinstance(dim, Axis),
-            f"its constant '{constant.name}' has one value per position ({list(constant.shape)}), "
-            "so it fits the trained size only",
-        )
+        if isinstance(dim, Axis):
+            per_position = f"its constant '{constant.name}' has one value per position ({list(constant.shape)})"
+            raise op.fits_one_size(f"{per_position}, so it fits the trained size only")
         if isinstance(dim, int):
             op.refuse_if(dim not in (1, n), f"its constant '{constant.name}' does not fit the channels")
             met[offset + i] = n
@@ -134,7 +132,8 @@ def move_normalise(op: Op, operands: list[Operand], trace: Trace) -> list[Dims |
             positional = any(
                 n > 1 and isinstance(d, Axis) for n, d in zip(reversed(shape), reversed(x.dims), strict=False)
             )
-            op.refuse_if(positional, "scales every position on its own, so it fits the trained size only")
+            if positional:
+                raise op.fits_one_size("scales every position on its own, so it fits the trained size only")
         trace.blame(op, "global context", "normalises over the whole map")
     return [x.dims] + [None] * (len(op.outputs) - 1)
 

@@ -99,7 +99,7 @@ def _apply(rewriter: Rewriter, start: Op, plan: Plan, shared: Shared) -> tuple[W
     operands = [resolve(rewriter, name, plan, shared) for name in op.inputs]
     for i, operand in enumerate(operands):
         if isinstance(operand, RunTime) and entry.beside:
-            operands[i] = operand = _beside(operand, plan)
+            operands[i] = operand = plan.constants.row(operand.name) or operand
         if isinstance(operand, RunTime) and entry.family != "view":
             raise op.refuse(f"its input '{operand.name}' is computed at run time, not a constant")
         if isinstance(operand, Side) and not entry.beside:
@@ -111,14 +111,6 @@ def _apply(rewriter: Rewriter, start: Op, plan: Plan, shared: Shared) -> tuple[W
     except (TypeError, AttributeError, ValueError, IndexError, KeyError) as e:
         raise op.refuse(f"its operands or attributes are not of the kinds that are lifted ({e})") from e
     return results if isinstance(results, tuple) else (results,)
-
-
-def _beside(operand: RunTime, plan: Plan) -> RunTime | Side:
-    """A constant that is repeated for each image of the batch has a row for each, like a value of another input."""
-    shape, elem_type = plan.shapes.of(operand.name), plan.shapes.elem_types.get(operand.name)
-    if shape is None or elem_type is None or shape[:1] != (plan.shapes.batch,):
-        return operand
-    return Side(operand.name, shape, elem_type)
 
 
 def _note_shape(shared: Shared, name: str, value: Windowed) -> None:

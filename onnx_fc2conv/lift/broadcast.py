@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..flatten import Layout
 from ..ops import BROADCASTING, Array
 from ..rewrite import Windowed
 from .grids import aligned
@@ -80,11 +81,17 @@ def _words(x: Windowed) -> str:
 
 
 def _same_rank(op: Rewriter, lifted: list[Windowed]) -> list[Windowed]:
-    """Where one image's batch axis has been reshaped away, values of fewer axes get leading ones."""
-    most = max(len(x.features) for x in lifted)
-    if any(x.layout.before is not None for x in lifted) or all(len(x.features) == most for x in lifted):
+    """Where one image's batch axis has been reshaped away, it counts as a feature; values of fewer axes get ones."""
+    if all(x.layout.before is not None for x in lifted):
         return lifted
-    return [op.reshape_features(op.read(x), (*[1] * (most - len(x.features)), *x.features)) for x in lifted]
+    shapes = [x.layout.shape(x.features, 1) for x in lifted]
+    most = max(map(len, shapes))
+    full = [(*[1] * (most - len(shape)), *shape) for shape in shapes]
+    if all(x.layout.before is None and x.features == dims for x, dims in zip(lifted, full, strict=True)):
+        return lifted
+    plain = [x.layout.before is None or x.layout.plain for x in lifted]
+    op.refuse_if(not all(plain), "combines values of which the batch axis is not the first")
+    return [op.reshape_features(op.read(x), dims).placed(Layout(None)) for x, dims in zip(lifted, full, strict=True)]
 
 
 def _features(op: Rewriter, lifted: list[Windowed], constants: list[Array]) -> tuple[int, ...]:

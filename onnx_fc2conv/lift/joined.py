@@ -25,12 +25,15 @@ def beside(op: Rewriter, side: Side | Array, x: Windowed) -> Windowed:
     Raises:
         Unliftable: it has no row for each image.
     """
+    rows = (1, op.batch) if isinstance(side, Array) else (op.batch,)
     op.refuse_if(
-        side.shape[:1] != (op.batch,), f"its input '{side.name}' of shape {list(side.shape)} has no row for each image"
+        not side.shape or side.shape[0] not in rows,
+        f"its input '{side.name}' of shape {list(side.shape)} has no row for each image",
     )
     axes = list(range(len(side.shape), len(side.shape) + x.grid_rank))
     if isinstance(side, Array):
-        tensor = op.with_dims(side, (*side.shape, *[1] * x.grid_rank))
+        values = side if side.tensor is not None else op.frozen(side)
+        tensor = op.with_dims(values, (*side.shape, *[1] * x.grid_rank))
     elif op.since < 13:
         tensor = op.emit("Unsqueeze", side.name, axes=axes)
     else:
@@ -72,11 +75,12 @@ def _joined(op: Rewriter, x: Windowed) -> Windowed:
 
 
 def spread(op: Rewriter, x: Windowed, like: Windowed) -> str:
-    """A value that is the same everywhere, repeated over the grid of another."""
+    """A value that is the same everywhere, repeated over the images and the grid of another."""
     if not x.everywhere:
         return x.tensor
     rank, g = 1 + len(like.features), like.grid_rank
-    last = op.constant(np.arange(rank, rank + g, dtype=np.int64), "grid_axes")
-    grid = op.emit("Gather", op.emit("Shape", like), last, axis=0)
-    ones = op.constant(np.ones(1 + len(x.features), np.int64), "ones")
-    return op.emit("Expand", x, op.emit("Concat", ones, grid, axis=0))
+    dims = op.emit("Shape", like)
+    images = op.emit("Gather", dims, op.constant(np.zeros(1, np.int64), "batch_axis"), axis=0)
+    grid = op.emit("Gather", dims, op.constant(np.arange(rank, rank + g, dtype=np.int64), "grid_axes"), axis=0)
+    ones = op.constant(np.ones(len(x.features), np.int64), "ones")
+    return op.emit("Expand", x, op.emit("Concat", images, ones, grid, axis=0))

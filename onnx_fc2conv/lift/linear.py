@@ -96,15 +96,17 @@ def _on_the_right(op: Rewriter, x: Windowed, weight: Array, transposed: bool, al
     op.refuse_if(
         len(weight.shape) > x.rank, f"its weight '{weight.name}' has more axes ({list(weight.shape)}) than the value"
     )
-    rows = x.features[:-1]
     if all(n == 1 for n in front):
         dims = weight.shape[-2:]
         matrix = Array(weight.name, dims, weight.elem_type, lambda: weight.values.reshape(dims), weight.tensor)
         return times(op, x, Weight(matrix, transposed, alpha))
-    fits = x.layout.before in (None, 0) and not x.layout.merged and len(front) < len(rows)
+    which = np.arange(int(np.prod(front))).reshape(*front, 1)
+    images = x.layout.before
+    per_row = (*x.layout.shape(x.features, 1)[:-1],)
+    fits = not x.layout.merged and np.broadcast_shapes(which.shape, per_row) == per_row
     op.refuse_if(not fits, f"its weight '{weight.name}' has a matrix for each image")
-    index = np.arange(int(np.prod(front))).reshape(*front, 1)
-    which = np.broadcast_to(index, rows).ravel()
+    which = np.broadcast_to(which, per_row)
+    which = (which if images is None else which.squeeze(images)).ravel()
     stack = Array.of(weight.name, weight.values.reshape(-1, *weight.shape[-2:]))
     return times(op, x, Weight(stack, transposed, alpha, which))
 

@@ -55,12 +55,21 @@ def transpose(op: Rewriter, x: Windowed, perm: list[int]) -> Windowed:
     places = [x.layout.feature(p) for p in perm]
     order = [p for p in places if p is not None]
     if x.layout.before is None:
-        return op.permute(x, order)
+        return one_image(op, op.permute(x, order))
     batch = places.index(None)
     if x.layout.merged:
         op.refuse_if(batch != 0, f"perm {perm} moves rows of several images away from the first axis")
         return op.permute(x, [0, *order])
     return op.permute(x, order).placed(Layout(batch))
+
+
+def one_image(op: Rewriter, x: Windowed) -> Windowed:
+    """Where there is one image and its batch axis was lost sight of, a first axis of size 1 is as good as one."""
+    if x.layout.before is not None or x.features[:1] != (1,):
+        return x
+    if x.unread is not None:
+        return x.reordered(x.unread.order[0]).placed(Layout())
+    return op.reshape_features(x, x.features[1:]).placed(Layout())
 
 
 @lifts("Expand", family="view")
