@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .backbone import SLIDING, Trace, image_inputs, input_map, move, reshape_in_disguise
+from onnx import ValueInfoProto
+
+from .backbone import SLIDING, Ties, Trace, image_inputs, input_map, move, reshape_in_disguise
 from .constants import Constants
-from .errors import NothingToConvert
+from .errors import NothingToConvert, Unliftable
 from .flatten import axes_of, covers_map
 from .geometry import Axis
 from .ops import FULLY_CONNECTED, REDUCTIONS, VIEWS, Model, Op
@@ -17,58 +19,79 @@ POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool"))
 
 
 def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
-    """Trace the backbone from the image input and collect the heads.
+    """Trace the backbone from the image inputs and collect the heads.
+
+    An image that no FC node depends on, and that meets none of those that one depends on, is not looked at: it keeps
+    its fixed size, and its branch stays as it is.
 
     Raises:
         NothingToConvert: no FC node depends on an image.
         Unliftable: a node of the backbone is unknown or bakes the trained size.
-        UnreadableModel: the image input has no fixed size.
+        UnreadableModel: an image input has no fixed size.
     """
-    images = image_inputs(model)
-    _require_fc(model, {v.name for v in images})
-    if len(images) > 1:
-        raise _several_images([v.name for v in images], model)
-    image = input_map(model, images[0])
-    constants = Constants(model, shapes, other_batch, _at_other_sizes(model, image, shapes))
-    gates: set[int] = set()
-    while True:
-        walk = _Walk(model, image, Trace(constants, shapes), gates)
-        met = walk.run()
-        if met is None:
-            break
-        gates |= met
-    head, cuts, maps, trace = walk.head, walk.cuts, walk.maps, walk.trace
+    found = image_inputs(model)
+    needed = _images_of_heads(model, [v.name for v in found])
+    images = [input_map(model, v) for v in found if v.name in needed]
+    _require_one_batch([v for v in found if v.name in needed])
+    walk = _walked(model, images, shapes, other_batch)
+    head, cuts, trace = walk.head, walk.cuts, walk.trace
     if not any(op.op_type in FULLY_CONNECTED for op in head):
         raise NothingToConvert("no fully connected node stands behind a flattened feature map")
     if not any(name in op.outputs for op in head for name in model.outputs):
         raise NothingToConvert("no graph output depends on the fully connected nodes")
+    origins = _origins(model, [m.name for m in images], False)
     for name in cuts:
-        _require_window(maps[name], image, model, trace)
+        sources = {a.source for a in walk.maps[name].axes} or origins[name]
+        _require_window(walk.maps[name], next(m for m in images if m.name in sources), model, trace)
     return Plan(
         model,
         shapes,
-        constants,
-        maps,
-        trace.shadows,
+        trace.constants,
+        {name: FeatureMap(name, trace.ties.settled(m.dims)) for name, m in walk.maps.items()},
+        {name: trace.ties.settled(dims) for name, dims in trace.shadows.items()},
         trace.unbaked,
         list(cuts),
         head,
         _causes(model, cuts, trace),
-        image,
+        [FeatureMap(m.name, trace.ties.settled(m.dims)) for m in images],
     )
 
 
-def _at_other_sizes(model: Model, image: FeatureMap, shapes: Shapes) -> list[Shapes]:
-    """Shapes at two larger sizes, so that no number that follows from the size passes for a constant.
+def _walked(model: Model, images: list[FeatureMap], shapes: Shapes, other_batch: Shapes | None) -> _Walk:
+    """The walk that knows all gates.
+
+    Which inputs have sizes of their own is known behind a first walk only. If some have, it is made again without the
+    numbers that follow from the size of one of them alone.
+    """
+    walk, enlarged = None, [images]
+    while True:
+        constants = Constants(model, shapes, other_batch, _at_other_sizes(model, enlarged, shapes))
+        met: set[int] | None = set()
+        while met is not None:
+            gates = walk.gates | met if walk else met
+            walk = _Walk(model, images, Trace(constants, shapes, Ties(images)), gates)
+            met = walk.run()
+        assert walk is not None
+        classes = walk.trace.ties.classes()
+        if len(classes) == 1 or len(enlarged) > 1:
+            return walk
+        enlarged = [images, *classes]
+
+
+def _at_other_sizes(model: Model, enlarged: list[list[FeatureMap]], shapes: Shapes) -> list[Shapes]:
+    """Shapes at two larger sizes of each group of images, so that no number that follows from them is a constant.
 
     One pixel more changes every remainder, and more than twice the size every quotient.
     """
     if not any(op.op_type in ("Shape", "Size") for op in model.ops):
         return []
     found = []
-    for factor in (1, 2):
-        larger = {p: factor * axis.trained + 1 for p, axis in zip(image.spatial, image.axes, strict=True)}
-        found.append(infer(model, shapes.batch, {image.name: larger}))
+    for group in enlarged:
+        for factor in (1, 2):
+            larger = {
+                m.name: {p: factor * axis.trained + 1 for p, axis in zip(m.spatial, m.axes, strict=True)} for m in group
+            }
+            found.append(infer(model, shapes.batch, larger))
     return found
 
 
@@ -83,22 +106,46 @@ def _causes(model: Model, cuts: Iterable[str], trace: Trace) -> list[Cause]:
     return [c for c in trace.causes if c.node in names]
 
 
-def _require_fc(model: Model, images: set[str]) -> None:
-    tainted = set(images)
+def _images_of_heads(model: Model, images: list[str]) -> set[str]:
+    """The images that an FC depends on, or something that may hide one, and all that meet them in some node.
+
+    Raises:
+        NothingToConvert: there is none.
+    """
+    origins, needed = _origins(model, images, False), set[str]()
     for op in model.ops:
-        if any(name in tainted for name in op.reads()) and op.op_type not in ("Shape", "Size"):
-            if op.op_type in FULLY_CONNECTED or not op.standard or op.captured:
-                return  # an FC, or something that may hide one
-            tainted |= {name for name in op.outputs if name}
-    raise NothingToConvert("no fully connected node depends on the image input")
+        if op.op_type in FULLY_CONNECTED or not op.standard or op.captured:
+            needed |= set().union(*(origins.get(name, set()) for name in op.reads()))
+    if not needed:
+        raise NothingToConvert("no fully connected node depends on the image input")
+    together = _origins(model, images, True)
+    while True:
+        met = [set().union(*(together.get(name, set()) for name in op.reads())) for op in model.ops]
+        more = needed.union(*(m for m in met if m & needed))
+        if more == needed:
+            return needed
+        needed = more
 
 
-def _several_images(names: list[str], model: Model) -> Exception:
-    reader = next((op for op in model.ops if names[1] in op.reads()), None)
-    listed = ", ".join(f"'{n}'" for n in names)
-    return (reader or model.ops[0]).refuse(
-        f"the model has {len(names)} image inputs ({listed}); one is supported so far"
-    )
+def _origins(model: Model, images: list[str], through_shapes: bool) -> dict[str, set[str]]:
+    """For each value the images that it is computed from; also from their shapes only, if asked."""
+    origins = {name: {name} for name in images}
+    for op in model.ops:
+        read = set().union(*(origins.get(name, set()) for name in op.reads()))
+        if read and (through_shapes or op.op_type not in ("Shape", "Size")):
+            origins |= {name: read for name in op.outputs if name}
+    return origins
+
+
+def _require_one_batch(images: list[ValueInfoProto]) -> None:
+    batches: dict[int, tuple[str, int | str]] = {}
+    for value in images:
+        dim = value.type.tensor_type.shape.dim[0]
+        batches.setdefault(dim.dim_value if dim.dim_value > 0 else 0, (value.name, dim.dim_value or dim.dim_param))
+    if len(batches) > 1:
+        (one, first), (other, second) = list(batches.values())[:2]
+        reason = f"the batch of image input '{one}' is {first or 'free'} and that of '{other}' is {second or 'free'}"
+        raise Unliftable(f"{reason}; give them the same first")
 
 
 class _Walk:
@@ -108,12 +155,13 @@ class _Walk:
     gate, a decomposed normalisation): then it belongs to the backbone, and the pass is made again knowing that.
     """
 
-    def __init__(self, model: Model, image: FeatureMap, trace: Trace, gates: set[int]) -> None:
+    def __init__(self, model: Model, images: list[FeatureMap], trace: Trace, gates: set[int]) -> None:
         self.model, self.trace, self.gates = model, trace, gates
-        self.maps = {image.name: image}
+        self.maps = {m.name: m for m in images}
         self.cuts: dict[str, None] = {}
         self.head: list[Op] = []
         self._pools: dict[str, set[int]] = {}  # for each value of a head, the pools that it was started by
+        self._inputs: dict[str, set[str]] = {}  # and the image inputs whose maps it is computed from
 
     def run(self) -> set[int] | None:
         """Walk all nodes; the pools that turned out to be gates, or ``None`` if there are none."""
@@ -134,6 +182,11 @@ class _Walk:
             self.head.append(op)
             self.cuts |= {name: None for name in read_maps}
             self._pools |= {name: pools for name in op.outputs if name}
+            inputs = set().union(*(self._inputs.get(name, set()) for name in behind))
+            inputs |= {axis.source for name in read_maps for axis in self.maps[name].axes}
+            self._inputs |= {name: inputs for name in op.outputs if name}
+        for op in self.head:  # only now is it known that none of them is part of a gate
+            self.trace.ties.tie(op, set().union(*(self._inputs[name] for name in op.outputs if name)))
         return None
 
     def _starts_head(self, op: Op) -> bool:

@@ -14,9 +14,10 @@ from ..plan import Dims, FeatureMap
 from . import pointwise, resizing, sliding, unbake
 from .layout import SLIDING, image_inputs, input_map
 from .registry import MOVES, SHADOWING, Operand, Trace
+from .ties import Ties
 from .unbake import reshape_in_disguise
 
-__all__ = ["SLIDING", "Trace", "image_inputs", "input_map", "move", "reshape_in_disguise"]
+__all__ = ["SLIDING", "Ties", "Trace", "image_inputs", "input_map", "move", "reshape_in_disguise"]
 
 FAMILIES = (pointwise, resizing, sliding, unbake)  #: importing them fills MOVES
 
