@@ -46,7 +46,8 @@ def convert(
 
     Args:
         source: a path, an ``onnx.ModelProto``, or an ``onnx_graphsurgeon.Graph``.
-        sizes: enlarged input sizes in pixels, height first, to verify at; default: two, trained + n * stride.
+        sizes: enlarged sizes in pixels, height first, to verify at, for every image input alike; default: two of the
+            form trained + n * stride.
         verify: run the checks (needs onnxruntime); without them the report says "NOT verified".
         require_exact: refuse models whose answers can differ from the original's on image crops.
 

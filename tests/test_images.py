@@ -70,7 +70,8 @@ class Case:
                 if name in used
             ],
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=IR_VERSION)
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
         model.graph.output[0].CopyFrom(inferred.graph.output[0])
         del model.graph.output[:]
@@ -186,6 +187,27 @@ CASES = {
         "s = Concat <axis = 1> (a, b)\nmap = Conv <strides = [2, 2]> (s, k)\n" + FLAT_MAP,
         ONE_HEAD,
         weights={"k": (2, 2, 2, 2)},
+    ),
+    "maps added by a FusedConv": Case(
+        "mb = Conv <strides = [2, 2]> (b, kb)\nmap = com.microsoft.FusedConv <strides = [2, 2]> (a, ka, bias, mb)\n"
+        + FLAT_MAP,
+        ONE_HEAD,
+        weights={"bias": (2,)},
+    ),
+    "images side by side, N,H,W,C": Case(
+        "s = Concat <axis = 3> (b, a)\nt = Transpose <perm = [0, 3, 1, 2]> (s)\n"
+        "map = Conv <strides = [2, 2]> (t, k)\n" + FLAT_MAP,
+        ONE_HEAD,
+        weights={"k": (2, 4, 2, 2)},
+        inputs={"a": ("N", 6, 4, 3), "b": ("N", 6, 4, 1)},
+        spatial={"a": (1, 2), "b": (1, 2)},
+    ),
+    "signals side by side": Case(
+        "s = Concat <axis = 1> (a, b)\nmap = Conv <strides = [2]> (s, k)\n" + FLAT_MAP,
+        ONE_HEAD,
+        weights={"k": (2, 3, 2), "w": (3, 8)},
+        inputs={"a": ("N", 1, 8), "b": ("N", 2, 8)},
+        names={"a": ["length"], "b": ["length"]},
     ),
     "a gate from an image of another size": Case(
         UNSHARED + "g = GlobalMaxPool (mb)\nmap = Mul (ma, g)\n" + FLAT_MAP,
@@ -395,6 +417,16 @@ REFUSALS = {
         ),
         "Add 'map'",
         "combines maps with effective strides 2 and 1",
+    ),
+    "swapped axes in a FusedConv": Refusal(
+        Case(
+            "t = Conv (b, kb)\nmb = Transpose <perm = [0, 1, 3, 2]> (t)\n"
+            "map = com.microsoft.FusedConv (a, ka, bias, mb)\n" + FLAT_MAP,
+            weights={"bias": (2,), "w": (3, 50)},
+            inputs={"a": ("N", 1, 6, 6), "b": ("N", 1, 6, 6)},
+        ),
+        "com.microsoft.FusedConv 'map'",
+        "combines maps with swapped spatial axes",
     ),
     "swapped axes": Refusal(
         Case(
