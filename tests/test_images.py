@@ -404,11 +404,11 @@ REFUSALS = {
     ),
     "strides that meet in the head": Refusal(
         Case(
-            "ma = Conv <strides = [2, 2]> (a, ka)\nmb = Conv (b, kb)\n" + FCS + "y = Sub (ga, gb)",
-            weights={"kb": (2, 1, 4, 3)},
+            "ma = Conv <strides = [2, 2]> (a, ka)\nmb = Conv <strides = [3, 3]> (b, kb)\n" + FCS + "y = Sub (ga, gb)",
+            weights={"kb": (2, 1, 3, 2), "v": (3, 4)},
         ),
         "Sub 'y'",
-        "combines heads on different grids (effective strides (2, 2) and (1, 1)",
+        "combines heads on different grids (effective stride",
     ),
     "strides that meet in the backbone": Refusal(
         Case(
