@@ -15,14 +15,22 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from .errors import Unliftable
-from .ops import Array, Model, Op
+from .ops import BROADCASTING, REDUCTIONS, UNARY, VIEWS, Array, Model, Op
 from .shapes import Shapes
 
-FOLDABLE = frozenset(
-    """Abs Add Cast Ceil Concat ConstantOfShape Div Equal Expand Flatten Floor Gather Greater Identity Less Max Min Mod
-    Mul Neg Range ReduceProd ReduceSum Reshape Shape Size Slice Split Sqrt Squeeze Sub Tile Transpose Unsqueeze
-    Where""".split()
+FOLDABLE = (
+    UNARY
+    | BROADCASTING
+    | REDUCTIONS
+    | VIEWS
+    | frozenset(
+        """BatchNormalization Concat ConstantOfShape CumSum DequantizeLinear Einsum Expand EyeLike Gather GatherElements
+        GatherND Gemm LayerNormalization LpNormalization MatMul Pad QuantizeLinear Range ScatterElements ScatterND Shape
+        Size Slice Softmax Split Tile Transpose Trilu""".split()
+    )
 )
+#: Operators that onnx.reference knows from a later opset only, which computes the same for what there was before.
+EVALUATED_AS = {"DequantizeLinear": 19, "QuantizeLinear": 19}
 MAX_ELEMENTS = 2**29
 TRAINED, OTHER_BATCH, OTHER_SIZES = 0, 1, 2  #: what shape arithmetic is evaluated for; the sizes count on from there
 
@@ -164,7 +172,8 @@ def _fold(op: Op, name: str, operands: list[Array | None], shapes: Shapes) -> Ar
     node = helper.make_node(op.op_type, op.inputs, op.outputs, **attrs)
     inputs = [onnx.ValueInfoProto(name=n) for n in dict.fromkeys(op.inputs) if n]
     graph = helper.make_graph([node], "constant", inputs, [onnx.ValueInfoProto(name=name)])
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.since)])
+    since = max(op.since, EVALUATED_AS.get(op.op_type, 0))
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", since)])
     feeds = {n: a.values for n, a in zip(op.inputs, operands, strict=True) if a is not None}
     try:
         (result,) = ReferenceEvaluator(proto).run(None, feeds)

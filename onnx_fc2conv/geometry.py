@@ -10,7 +10,7 @@ whose normal forms are equal align at every input size, so alignment is decided 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd
 from typing import Any
@@ -174,6 +174,12 @@ class Grid:
     def aligns_with(self, other: Grid) -> bool:
         """True if both have the same cells at every input size, so that their values may meet in one node."""
         return (self.source, self.laws, self.stride) == (other.source, other.laws, other.stride)
+
+    def every(self, ratio: tuple[int, ...]) -> Grid:
+        """Every ``ratio``-th cell per axis, from the first on."""
+        stride = tuple(s * r for s, r in zip(self.stride, ratio, strict=True))
+        laws = tuple(law.then(1, r - 1, r) for law, r in zip(self.laws, ratio, strict=True))
+        return replace(self, stride=stride, laws=laws)
 
     def grid_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Window positions per axis for an input of ``size`` pixels.

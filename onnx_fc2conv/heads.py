@@ -11,11 +11,12 @@ from .constants import Constants
 from .errors import NothingToConvert, Unliftable
 from .flatten import axes_of, covers_map
 from .geometry import Axis
-from .ops import FULLY_CONNECTED, REDUCTIONS, VIEWS, Model, Op
+from .ops import FULLY_CONNECTED, REDUCTIONS, STANDARD_DOMAINS, VIEWS, Model, Op
 from .plan import Cause, FeatureMap, Plan
 from .shapes import Shapes, infer
 
-POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool"))
+HEAD_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
+POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool", "QLinearGlobalAveragePool"))
 
 
 def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
@@ -35,7 +36,8 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
     _require_one_batch([v for v in found if v.name in needed])
     walk = _walked(model, images, shapes, other_batch)
     head, cuts, trace = walk.head, walk.cuts, walk.trace
-    if not any(op.op_type in FULLY_CONNECTED for op in head):
+    static = trace.constants.static
+    if not any(op.op_type in FULLY_CONNECTED and any(name in static for name in op.inputs[:4]) for op in head):
         raise NothingToConvert("no fully connected node stands behind a flattened feature map")
     if not any(name in op.outputs for op in head for name in model.outputs):
         raise NothingToConvert("no graph output depends on the fully connected nodes")
@@ -170,7 +172,7 @@ class _Walk:
             read_maps = [name for name in op.reads() if name in self.maps]
             if not (behind or read_maps) or (op.op_type in ("Shape", "Size") and op.standard):
                 continue
-            starts = not behind and op.standard and self._starts_head(op)
+            starts = not behind and op.domain in HEAD_DOMAINS and self._starts_head(op)
             if not behind and not starts:
                 self.maps |= {m.name: m for m in move(op, self.model, self.maps, self.trace)}
                 continue

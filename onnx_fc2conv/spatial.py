@@ -29,7 +29,7 @@ def free(proto: ModelProto, plan: Plan, rewrite: Rewrite) -> Geometry:
     for value in graph.output:
         if value.name in rewrite.values:
             source = rewrite.values[value.name].grid.source
-            _declare(value, rewrite.values[value.name], batches[source], symbols[source])
+            _declare_output(value, rewrite.values[value.name], batches[source], symbols[source])
         elif value.name in mapped:
             _free_map(value, mapped[value.name], symbols)
         elif value.name in touched:
@@ -116,13 +116,41 @@ def _set(dim: TensorShapeProto.Dimension, law: SizeLaw, symbol: str) -> None:
 def _declare(
     value: ValueInfoProto, lifted: Windowed, batch: TensorShapeProto.Dimension, symbols: tuple[str, ...]
 ) -> None:
+    _declare_dims(value, lifted, [batch, *lifted.features], symbols)
+
+
+def _declare_output(
+    value: ValueInfoProto, lifted: Windowed, batch: TensorShapeProto.Dimension, symbols: tuple[str, ...]
+) -> None:
+    """A graph output keeps its axes, the batch among them wherever it was; the grid axes trail."""
+    layout = lifted.layout
+    images: TensorShapeProto.Dimension | int = batch
+    if layout.merged:  # the rows of all images: as many as declared, if that is known
+        images = TensorShapeProto.Dimension()
+        before = value.type.tensor_type.shape.dim
+        if batch.dim_value:
+            images.dim_value = batch.dim_value * lifted.features[0]
+        elif len(before) == lifted.rank and before[0].dim_param:
+            images.dim_param = before[0].dim_param
+    dims: list[TensorShapeProto.Dimension | int] = list(lifted.features[layout.merged :])
+    if layout.before is not None:
+        dims.insert(layout.before, images)
+    _declare_dims(value, lifted, dims, symbols)
+
+
+def _declare_dims(
+    value: ValueInfoProto, lifted: Windowed, front: list[TensorShapeProto.Dimension | int], symbols: tuple[str, ...]
+) -> None:
     tensor = value.type.tensor_type
     tensor.elem_type = lifted.elem_type
     tensor.shape.Clear()
     tensor.shape.SetInParent()
-    tensor.shape.dim.add().CopyFrom(batch)
-    for size in lifted.features:
-        tensor.shape.dim.add().dim_value = size
+    for size in front:
+        dim = tensor.shape.dim.add()
+        if isinstance(size, int):
+            dim.dim_value = size
+        else:
+            dim.CopyFrom(size)
     for law, symbol in zip(lifted.grid.laws, symbols, strict=True):
         _set(tensor.shape.dim.add(), law, symbol)
 

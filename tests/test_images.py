@@ -36,6 +36,7 @@ class Case:
         spatial: positions of the spatial axes of inputs and maps that are not laid out as N, C, spatial axes.
         names: the spatial ``dim_param``s that the inputs get; numbers where they stay fixed.
         verdict: of the report.
+        step: cells of a map from one answer to the next, where its stride is finer than the answers'.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Case:
     spatial: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     names: Mapping[str, list[Any]] = field(default_factory=lambda: {"a": HEIGHT, "b": HEIGHT})
     verdict: str = "exact"
+    step: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelProto:
@@ -107,8 +109,8 @@ def answers(case: Case, feeds: Mapping[str, np.ndarray], output: str) -> np.ndar
     windows = run_part(model, case.images({}), names)
     maps = run_part(model, feeds, names)
     index = {name: case.positions(name, maps[name].ndim) for name in names}
-    grids = {tuple(maps[n].shape[p] - windows[n].shape[p] + 1 for p in index[n]) for n in names}
-    (grid,) = grids
+    step = {n: case.step.get(n, 1) for n in names}
+    (grid,) = {tuple((maps[n].shape[p] - windows[n].shape[p]) // step[n] + 1 for p in index[n]) for n in names}
     head = session(cut(model, [*case.inputs, *names], [output]))
     result: np.ndarray | None = None
     for cell in itertools.product(*map(range, grid)):
@@ -116,7 +118,7 @@ def answers(case: Case, feeds: Mapping[str, np.ndarray], output: str) -> np.ndar
         for name in names:
             crop = [slice(None)] * maps[name].ndim
             for p, i in zip(index[name], cell, strict=True):
-                crop[p] = slice(i, i + windows[name].shape[p])
+                crop[p] = slice(i * step[name], i * step[name] + windows[name].shape[p])
             crops[name] = np.ascontiguousarray(maps[name][tuple(crop)])
         (answer,) = head.run([output], crops)
         if result is None:
@@ -174,6 +176,11 @@ CASES = {
         "ga = Gemm <transB = 1> (fa, w)\ngb = Gemm <transB = 1> (fb, v)\ny = Sub (ga, gb)",
         {"y": ("ma", "mt")},
         spatial={"mt": (3, 2)},
+    ),
+    "strides 2 and 1": Case(
+        "ma = Conv <strides = [2, 2]> (a, ka)\nmb = Conv (b, kb)\n" + FCS + "y = Sub (ga, gb)",
+        weights={"kb": (2, 1, 4, 3)},
+        step={"mb": 2},
     ),
     # -- maps that meet in the backbone
     "maps added": Case(UNSHARED + "map = Add (ma, mb)\n" + FLAT_MAP, ONE_HEAD),

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from ..ops import Array, Model, Op
 from ..plan import Dims, FeatureMap
-from . import pointwise, resizing, sliding, unbake
+from . import microsoft, pointwise, resizing, sliding, unbake
 from .layout import SLIDING, image_inputs, input_map
 from .registry import MOVES, SHADOWING, Operand, Trace
 from .ties import Ties
@@ -19,7 +19,7 @@ from .unbake import reshape_in_disguise
 
 __all__ = ["SLIDING", "Ties", "Trace", "image_inputs", "input_map", "move", "reshape_in_disguise"]
 
-FAMILIES = (pointwise, resizing, sliding, unbake)  #: importing them fills MOVES
+FAMILIES = (microsoft, pointwise, resizing, sliding, unbake)  #: importing them fills MOVES
 
 
 def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> list[FeatureMap]:

@@ -11,6 +11,7 @@ from .registry import Operand, Trace, moves, only_map
 
 
 @moves(*UNARY, *BROADCASTING, "CastLike", "QuantizeLinear", "DequantizeLinear")
+@moves("com.microsoft.QuantizeLinear", "com.microsoft.DequantizeLinear")
 def move_elementwise(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Elementwise operators, with constants or between maps that align."""
     if op.op_type in ("QuantizeLinear", "DequantizeLinear", "CastLike"):
@@ -162,7 +163,7 @@ def move_reduce(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     return tuple(dims)
 
 
-@moves("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+@moves("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "com.microsoft.QLinearGlobalAveragePool")
 def move_global_pool(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Pools the whole map to one cell, whatever its size."""
     x = only_map(op, operands)

@@ -54,7 +54,7 @@ def move_conv(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     return dims
 
 
-@moves("MaxPool", "AveragePool", "LpPool")
+@moves("MaxPool", "AveragePool", "LpPool", "com.microsoft.QLinearAveragePool")
 def move_pool(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None]:
     """Pools keep the channels. MaxPool's second output counts positions of the whole map, so it is no map."""
     x = only_map(op, operands)

@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 
+from onnx import TensorProto
+
 from ..conversion import Conversion
+from ..dtypes import STEPS
 from ..ops import FULLY_CONNECTED, Op
 from ..plan import Plan
 
 WORK = 2**33  #: multiplications that one check may spend on answers of the original
 MIN_CELLS, MAX_CELLS = 64, 1024
+
+
+QUANTISING = frozenset("QuantizeLinear QLinearConv QLinearMatMul QGemm".split())
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Which rounding to steps a part of a model does.
+
+    Attributes:
+        nodes: nodes that quantise.
+        values: values that they quantise for one answer.
+        coarsest, finest: their steps, relative to a range; 0 where there is none.
+    """
+
+    nodes: int
+    values: int
+    coarsest: float
+    finest: float
+
+    @classmethod
+    def of(cls, ops: list[Op], plan: Plan) -> Steps:
+        """The steps of these nodes; those that quantise constants do not count."""
+        static = plan.constants.static
+        found = [op for op in ops if _quantises(op) and op.outputs[0] not in static]
+        steps = [STEPS.get(plan.shapes.elem_types.get(op.outputs[0], 0), STEPS[TensorProto.UINT8]) for op in found]
+        values = sum(_results(op, plan) for op in found) // max(plan.shapes.batch, 1)
+        return cls(len(found), values, max(steps, default=0.0), min(steps, default=0.0))
+
+
+def _quantises(op: Op) -> bool:
+    return op.op_type in QUANTISING or op.op_type.startswith("QLinear")
 
 
 class Bounds:
@@ -18,6 +54,7 @@ class Bounds:
     Attributes:
         head_terms, head_nodes: products in all sums of the heads, one after the other, and their nodes.
         all_terms, all_nodes: the same with the backbone.
+        head_steps, all_steps: what is quantised in the heads, and in the whole model.
     """
 
     def __init__(self, conversion: Conversion) -> None:
@@ -28,6 +65,8 @@ class Bounds:
         self.head_nodes = len(head)
         self.all_terms = sum(terms.values())
         self.all_nodes = len(plan.model.ops)
+        self.head_steps = Steps.of(plan.head, plan)
+        self.all_steps = Steps.of(plan.model.ops, plan)
         work = {op.index: terms[op.index] * _results(op, plan) for op in plan.model.ops}
         self._head_work = sum(work[i] for i in head)
         self._all_work = sum(work.values())

@@ -90,13 +90,16 @@ class Oracle:
             self._heads[outputs] = Session(part, self._plan.model.folder)
         return self._heads[outputs]
 
-    def answer(self, outputs: tuple[str, ...], maps: Feeds, cell: Cell, trained: Feeds) -> Feeds:
+    def answer(
+        self, outputs: tuple[str, ...], maps: Feeds, cell: Cell, stride: tuple[int, ...], trained: Feeds
+    ) -> Feeds:
         """The original head's outputs on the window at this cell.
 
         Args:
             outputs: names of outputs that share a grid.
             maps: enlarged feature maps.
-            cell: window position, the same on every map.
+            cell: window position; on a map of a finer stride than the grid's it is so many times further on.
+            stride: effective stride of the grid, in pixels.
             trained: inputs of the trained size, for heads that ask for the input's shape.
         """
         windows = dict(trained)
@@ -106,8 +109,9 @@ class Oracle:
                 continue
             source = self._plan.maps[name]
             index: list[slice] = [slice(None)] * value.ndim
-            for position, axis, i in zip(source.spatial, source.axes, cell, strict=True):
-                index[position] = slice(i, i + axis.size)
+            for position, axis, i, s in zip(source.spatial, source.axes, cell, stride, strict=True):
+                start = i * int(s / axis.stride)
+                index[position] = slice(start, start + axis.size)
             windows[name] = np.ascontiguousarray(value[tuple(index)])
         return head.run(windows, list(outputs))
 

@@ -62,7 +62,7 @@ def require_converted(conversion: Conversion, proto: ModelProto) -> None:
     for node in proto.graph.node:
         if node.op_type in ("Shape", "Size") or not any(name in behind for name in node.input):
             continue
-        if node.op_type in FULLY_CONNECTED:
+        if node.op_type in FULLY_CONNECTED and not all(name in behind for name in node.input[:2]):
             raise VerificationFailed(
                 "structure: a fully connected node is left in the head", node.name or node.output[0]
             )
