@@ -51,7 +51,8 @@ def convert(
 
     Args:
         source: a path, an ``onnx.ModelProto``, or an ``onnx_graphsurgeon.Graph``.
-        sizes: enlarged input sizes in pixels, height first, to verify at; default: two, trained + n * stride.
+        sizes: enlarged sizes in pixels, height first, to verify at, for every image input alike; default: two of the
+            form trained + n * stride.
         global_pool: ``"window"``: a pool over the whole map becomes a pool over the window, so every window has its own
             answer; ``"keep"``: it stays global, so there is one answer whatever the image's size is.
         verify: run the checks (needs onnxruntime); without them the report says "NOT verified".

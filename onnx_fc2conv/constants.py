@@ -124,6 +124,10 @@ class Constants:
                 return None
         return first
 
+    def same_at_every_size(self, name: str) -> bool:
+        """True for a value that may depend on the batch, but not on the image's size."""
+        return self._agreed(name, self._sizes) is not None
+
     def at_trained_size(self, name: str) -> Array | None:
         """The constant behind a value at the main batch size; numbers may contain that batch size."""
         return self._value(name, TRAINED)

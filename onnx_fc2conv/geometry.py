@@ -73,7 +73,7 @@ class Axis:
     """One spatial axis of a value in the backbone, traced from the input that it comes from.
 
     Attributes:
-        source: name of the graph input.
+        source: name of the graph input; of inputs that must have one size, the first.
         index: which of its spatial axes, in the order in which the first sliding operator takes them.
         trained: the input's trained size along it, in pixels.
         law: this value's size along it.
@@ -139,7 +139,7 @@ class Grid:
     """All window positions over one feature map, per spatial axis.
 
     Attributes:
-        source: the graph input that the map is computed from.
+        source: the graph input that the map is computed from; of inputs that must have one size, the first.
         trained_size: that input's trained size, in pixels.
         window: size of the window on the feature map, in cells.
         stride: effective stride, in pixels; where the map was pooled whole, that of the map in front of the pool.

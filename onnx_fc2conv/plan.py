@@ -82,7 +82,7 @@ class Plan:
         cuts: names of the maps that are flattened, in order of use.
         head: the head's nodes, in topological order.
         causes: why the maps differ from what the original computes on an image crop; empty if they do not.
-        image: the image input as a map.
+        images: the image inputs that are freed, as maps of themselves, in the order of the model.
     """
 
     model: Model
@@ -94,4 +94,12 @@ class Plan:
     cuts: list[str]
     head: list[Op]
     causes: list[Cause]
-    image: FeatureMap
+    images: list[FeatureMap]
+
+    @property
+    def tied(self) -> dict[str, list[FeatureMap]]:
+        """The image inputs by the one whose size they have: those whose values meet share one."""
+        found: dict[str, list[FeatureMap]] = {}
+        for image in self.images:
+            found.setdefault(image.axes[0].source, []).append(image)
+        return found

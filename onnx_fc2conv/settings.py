@@ -20,7 +20,8 @@ class Settings:
 
     sizes: tuple[Size, ...] = _option(
         (),
-        "enlarged input size to verify at, in pixels (repeatable; default: two sizes of the form trained + n * stride)",
+        "enlarged size to verify at, in pixels, of every image input "
+        "(repeatable; default: two sizes of the form trained + n * stride)",
         flag="--size",
         metavar="HxW",
     )

@@ -15,9 +15,10 @@ from ..plan import Dims, FeatureMap
 from . import linear, microsoft, pointwise, resizing, sliding, unbake
 from .layout import SLIDING, image_inputs, input_map
 from .registry import MOVES, SHADOWING, Operand, Trace
+from .ties import Ties
 from .unbake import reshape_in_disguise
 
-__all__ = ["MOVES", "SLIDING", "Trace", "image_inputs", "input_map", "move", "reshape_in_disguise"]
+__all__ = ["MOVES", "SLIDING", "Ties", "Trace", "image_inputs", "input_map", "move", "reshape_in_disguise"]
 
 FAMILIES = (linear, microsoft, pointwise, resizing, sliding, unbake)  #: importing them fills MOVES
 

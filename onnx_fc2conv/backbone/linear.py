@@ -1,4 +1,4 @@
-"""Matrix products in front of the head: over channels they keep every position; over positions they fit one size only."""
+"""Matrix products in front of the head: over channels they keep every position, over positions they fit one size."""
 
 from __future__ import annotations
 

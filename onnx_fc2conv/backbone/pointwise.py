@@ -67,10 +67,9 @@ def _single(dim: Dim) -> bool:
 
 
 def join(op: Op, a: Axis, b: Axis, trace: Trace) -> Axis:
-    """The axis of a node that reads two maps: refused unless they have the same cells."""
-    op.refuse_if(
-        (a.source, a.index) != (b.source, b.index), "combines maps of different inputs or swapped spatial axes"
-    )
+    """The axis of a node that reads two maps: refused unless they have the same cells. Two inputs are tied."""
+    op.refuse_if(a.index != b.index, "combines maps with swapped spatial axes")
+    trace.ties.tie(op, {a.source, b.source})
     op.refuse_if(
         a.stride != b.stride or a.size != b.size,
         f"combines maps with effective strides {a.stride} and {b.stride}, sizes {a.size} and {b.size}",

@@ -9,6 +9,7 @@ from onnx import helper
 from ..geometry import Axis, ceil_add, conv_add, same_add
 from ..ops import Op
 from ..plan import Dim, Dims, FeatureMap
+from .pointwise import join
 from .registry import Operand, Trace, moves, only_map
 
 
@@ -46,9 +47,12 @@ def move_conv(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         raise op.refuse(f"the shape of its weight '{weight}' is not known")
     dims = _slide(op, x, list(shape[2:]), shape[0], trace)
     for other in operands[1:]:
-        laws = [a.law for a in other.axes] if isinstance(other, FeatureMap) else []
-        aligned = not isinstance(other, FeatureMap) or laws == [d.law for d in dims if isinstance(d, Axis)]
-        op.refuse_if(not aligned, "adds a map whose size does not follow its own")
+        if isinstance(other, FeatureMap):
+            own, added = ([d for d in m if isinstance(d, Axis)] for m in (dims, other.dims))
+            alike = [a.law for a in own] == [a.law for a in added]
+            op.refuse_if(not alike, "adds a map whose size does not follow its own")
+            for a, b in zip(own, added, strict=True):
+                join(op, a, b, trace)
     return dims
 
 

@@ -23,6 +23,18 @@ _MEANING = {
 
 
 @dataclass
+class ImageRow:
+    """One image input; ``same_size_as`` names the input before it whose size it must have, if there is one."""
+
+    name: str
+    shape: list[str]
+    trained_size: list[int]
+    same_size_as: str | None
+    valid_sizes: str
+    sizes: list[list[int]]
+
+
+@dataclass
 class NodeRow:
     """One node of a head and what took its place; ``to`` is empty where nothing is needed any more."""
 
@@ -79,7 +91,10 @@ class CauseRow:
 
 @dataclass
 class Report:
-    """Everything that the tool says about one conversion. The field names are the JSON keys."""
+    """Everything that the tool says about one conversion. The field names are the JSON keys.
+
+    ``image_input``, ``trained_size``, ``sizes`` and ``valid_sizes`` are the first image input's; ``images`` lists all.
+    """
 
     tool: str
     input: str
@@ -98,6 +113,7 @@ class Report:
     outputs: list[OutputRow]
     checks: list[CheckRow]
     geometry: dict[str, Any]
+    images: list[ImageRow]
     schema: int = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,14 +18,13 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from .. import dtypes
-from ..conversion import Conversion, text
+from ..conversion import Conversion, Sizes, text, words
 from ..errors import UnreadableModel, VerificationFailed
 from ..rewrite import Windowed
-from ..settings import Size
 from .bounds import Bounds, Steps
 from .compare import error, share_beyond
 from .inputs import Images
-from .oracle import Cell, Oracle, image_crop, sample_cells
+from .oracle import Cell, Oracle, image_crops, sample_cells
 from .outcome import Check, Deviation, Outcome
 from .runtime import Feeds, RuntimeRefusal, Session, newest_opset, opset_of
 from .structure import require_converted, require_valid
@@ -52,7 +51,7 @@ class Verifier:
         self._images = Images(conversion.plan)
         self.outcome = Outcome()
 
-    def run(self, sizes: list[Size]) -> Outcome:
+    def run(self, sizes: list[Sizes]) -> Outcome:
         """All checks, cheapest first.
 
         Raises:
@@ -152,7 +151,7 @@ class Verifier:
     # -- the checks ------------------------------------------------------------------------------------------------
 
     def _same_size(self) -> None:
-        trained = self._conversion.trained
+        trained = next(iter(self._conversion.trained.values()))
         original = self._oracle.original
         awake = self._images.choose_scale(lambda feeds: list(original.run(feeds, list(self._lifted)).values()))
         for batch in self._images.batches:
@@ -167,7 +166,7 @@ class Verifier:
                 continue
             found = self._session.run(feeds)
             for name in self._lifted:
-                if found[name].shape == expected[name].shape + (1,) * len(trained):
+                if found[name].shape == expected[name].shape + (1,) * self._lifted[name].grid_rank:
                     found[name] = found[name].reshape(expected[name].shape)
             asleep = "" if awake else "; an output was the same for two images, so this proves little"
             self._compare(
@@ -176,28 +175,31 @@ class Verifier:
 
     def _stride(self) -> None:
         """One stride more is one cell more, one pixel less is not: per axis, on the shapes that come out."""
-        trained, strides = self._conversion.trained, self._conversion.step
+        trained, steps = self._conversion.trained, self._conversion.steps
         tried = 0
-        for i, step in enumerate(strides):
+        for source, i in [(name, i) for name, strides in steps.items() for i in range(len(strides))]:
+            step = steps[source][i]
             for grown in (step,) if self._conversion.phases or step == 1 else (step, step - 1):
-                size = tuple(t + (grown if k == i else 0) for k, t in enumerate(trained))
+                size = tuple(t + (grown if k == i else 0) for k, t in enumerate(trained[source]))
+                sizes = trained | {source: size}
                 try:
-                    found = self._session.run(self._images.draw(size))
+                    found = self._session.run(self._images.draw(sizes))
                 except RuntimeRefusal as e:
                     if grown == step:
                         raise VerificationFailed(
-                            f"grid law: the converted model does not run at {text(size)}: {e}"
+                            f"grid law: the converted model does not run at {words(sizes)}: {e}"
                         ) from e
                     continue  # a network that cannot run between its own steps
-                self._require_grid(found, size)
+                self._require_grid(found, sizes)
                 tried += 1
         whole = all(value.grid.whole_image for value in self._lifted.values())
-        note = "one answer for the whole image" if whole else f"effective stride {text(strides)}"
+        note = "one answer for the whole image" if whole else f"effective stride {words(steps)}"
         note += f" measured at {tried} sizes"
         self.outcome.checks.append(Check("grid law", None, True, note=note))
 
-    def _require_grid(self, found: Feeds, size: Size) -> None:
+    def _require_grid(self, found: Feeds, sizes: Sizes) -> None:
         for name, value in self._lifted.items():
+            size = sizes[value.grid.source]
             front = value.layout.shape(value.features, self._images.batches[0])
             predicted = (*front, *value.grid.grid_size(size))
             if found[name].shape != predicted:
@@ -206,30 +208,32 @@ class Verifier:
                     f"predicted {list(predicted)}"
                 )
 
-    def _at(self, size: Size, done: int, steps: int) -> None:
-        """All checks at one enlarged size."""
-        feeds = self._images.draw(size)
-        trained = feeds | {self._plan.image.name: self._images.draw()[self._plan.image.name]}
+    def _at(self, sizes: Sizes, done: int, steps: int) -> None:
+        """All checks at one enlarged size of each input."""
+        feeds, trained = self._images.draw(sizes), self._images.draw()
+        trained = feeds | {image.name: trained[image.name] for image in self._plan.images}
+        first = next(iter(sizes.values()))
         self._progress("windows", done, steps)
         try:
             found = self._session.run(feeds)
         except RuntimeRefusal as e:
-            raise VerificationFailed(f"windows: the converted model does not run at {text(size)}: {e}") from e
-        self._require_grid(found, size)
-        self.outcome.checks.append(Check("grid law", size, True, note=self._grid_words(size)))
+            raise VerificationFailed(f"windows: the converted model does not run at {words(sizes)}: {e}") from e
+        self._require_grid(found, sizes)
+        self.outcome.checks.append(Check("grid law", first, True, note=self._grid_words(sizes)))
         optimised = self._default.run(feeds)
         maps = self._oracle.maps(feeds)
         if self._oracle.map_outputs:
             check = Check(
-                "feature maps", size, True, note="outputs that are maps, as the original's backbone gives them"
+                "feature maps", first, True, note="outputs that are maps, as the original's backbone gives them"
             )
             self._compare(check, found, {name: maps[name] for name in self._oracle.map_outputs}, True)
         for names in self._same_grid():
-            stride = self._lifted[names[0]].grid.stride
-            grid = self._lifted[names[0]].grid.grid_size(size)
+            over = self._lifted[names[0]].grid
+            size = sizes[over.source]
+            grid = over.grid_size(size)
             cells = sample_cells(grid, self._bounds.window_cells(), sum(grid))
             count = (len(cells), int(np.prod(grid)))
-            answers = [self._oracle.answer(tuple(names), maps, cell, stride, trained) for cell in cells]
+            answers = [self._oracle.answer(tuple(names), maps, cell, over.stride, trained) for cell in cells]
             expected = _stacked(names, answers)
             whole = self._lifted[names[0]].grid.whole_image
             note = "the original on the whole image" if whole else ""
@@ -256,13 +260,13 @@ class Verifier:
                 groups.append([name])
         return groups
 
-    def _grid_words(self, size: Size) -> str:
-        grids = dict.fromkeys(v.grid.grid_size(size) for v in self._lifted.values())
-        return ", ".join(f"{text(g)} = {int(np.prod(g))} windows" for g in grids)
+    def _grid_words(self, sizes: Sizes) -> str:
+        grids = dict.fromkeys(v.grid.grid_size(sizes[v.grid.source]) for v in self._lifted.values())
+        counts = ", ".join(f"{text(g)} = {int(np.prod(g))} windows" for g in grids)
+        return counts if len(sizes) == 1 else f"{counts}; inputs {words(sizes)}"
 
-    def _image_crops(self, size: Size, feeds: Feeds, found: Feeds, names: list[str]) -> None:
+    def _image_crops(self, size: tuple[int, ...], feeds: Feeds, found: Feeds, names: list[str]) -> None:
         """The original on image crops. Asserted for an exact model, measured for any other."""
-        image = self._plan.image.name
         grid = self._lifted[names[0]].grid
         grid_size = grid.grid_size(size)
         # The last box may stick out of the image by the pixels that the trained size itself leaves over.
@@ -271,8 +275,8 @@ class Verifier:
         cells = sample_cells(whole, self._bounds.crop_cells(), sum(whole))
         answers = []
         for cell in cells:
-            crop = image_crop(self._plan, feeds[image], cell, grid.stride)
-            answers.append(self._oracle.original.run({**feeds, image: crop}, names))
+            crops = image_crops(self._plan, feeds, grid, cell)
+            answers.append(self._oracle.original.run(feeds | crops, names))
         expected, at_cells = _stacked(names, answers), _at_cells(found, names, cells)
         check = Check("image crops", size, True, (len(cells), int(np.prod(grid_size))))
         if self._conversion.verdict == "exact":
