@@ -44,6 +44,22 @@ class Unread:
 
 
 @dataclass(frozen=True, eq=False)
+class Affine:
+    """A pending scale and shift of each feature: ``x * scale + shift``. Both float64, shaped like one row."""
+
+    scale: np.ndarray
+    shift: np.ndarray
+
+    def then(self, scale: np.ndarray | float, shift: np.ndarray | float) -> Affine:
+        """Followed by another scale and shift, which broadcast to the features."""
+        return Affine(self.scale * scale, self.shift * scale + shift)
+
+    def listed(self, order: np.ndarray) -> Affine:
+        """For features listed in another order; entries are flat positions in the present one."""
+        return Affine(self.scale.ravel()[order], self.shift.ravel()[order])
+
+
+@dataclass(frozen=True, eq=False)
 class Windowed:
     """A head value, lifted.
 
@@ -54,6 +70,7 @@ class Windowed:
         grid: the window positions.
         unread: the pending window, or ``None`` once spent.
         layout: where the original value keeps the batch; the lifted value has it first, whatever this says.
+        affine: of an unread value, what is still to be done to each feature; the FC behind it takes it in.
         parts: values whose features stand side by side in this one, which is not computed yet (it has no tensor).
         everywhere: the value is the same for all windows; its grid axes have size 1.
         behind_fc: an FC stands in front of it, so its features are no positions of the map any more.
@@ -65,6 +82,7 @@ class Windowed:
     grid: Grid
     unread: Unread | None = None
     layout: Layout = field(default_factory=Layout)
+    affine: Affine | None = None
     parts: tuple[Windowed, ...] = ()
     everywhere: bool = False
     behind_fc: bool = False
@@ -87,7 +105,14 @@ class Windowed:
         """A value whose window is spent, with these features; the batch stays where it is."""
         elem_type = self.elem_type if elem_type is None else elem_type
         return replace(
-            self, tensor=tensor, features=features, elem_type=elem_type, unread=None, parts=(), everywhere=False
+            self,
+            tensor=tensor,
+            features=features,
+            elem_type=elem_type,
+            unread=None,
+            affine=None,
+            parts=(),
+            everywhere=False,
         )
 
     def placed(self, layout: Layout) -> Windowed:

@@ -108,6 +108,8 @@ def _apply(rewriter: Rewriter, start: Op, plan: Plan, shared: Shared) -> tuple[W
             raise op.refuse(f"its input '{operand.name}' is neither a constant nor computed from the image")
     if not entry.beside:
         operands = [materialised(rewriter, x) if isinstance(x, Windowed) else x for x in operands]
+    if not entry.scaled:
+        operands = [rewriter.read(x) if isinstance(x, Windowed) and x.affine else x for x in operands]
     try:
         results = rule(rewriter, *operands)
     except (TypeError, AttributeError, ValueError, IndexError, KeyError) as e:

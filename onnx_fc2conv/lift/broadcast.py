@@ -12,6 +12,7 @@ import numpy as np
 from ..flatten import Layout
 from ..ops import BROADCASTING, Array
 from ..rewrite import Windowed
+from .affine import by_constant, can_wait
 from .grids import aligned
 from .joined import beside, materialised
 from .registry import lifts
@@ -21,7 +22,7 @@ from .shared import Side
 NOT_BROADCASTING_BEFORE_8 = frozenset("Max Mean Min Sum".split())
 
 
-@lifts(*BROADCASTING, family="elementwise, broadcasting", beside=True)
+@lifts(*BROADCASTING, family="elementwise, broadcasting", beside=True, scaled=True)
 def lift_broadcasting(op: Rewriter, *operands: Operand) -> Windowed:
     """Lift an elementwise operator of any number of operands, constants among them."""
     return broadcast(op, op.op_type, list(operands), op.out_type(), **op.attrs)
@@ -31,7 +32,8 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
     """Emit ``op_type`` on lifted values and constants.
 
     1. Values that are unread over the same map in the same order stay unread, if every constant is one per channel.
-    2. Otherwise all windows are spent first.
+    2. One that meets a constant of one value per feature waits for its FC, if that can take it in.
+    3. Otherwise all windows are spent first.
 
     Raises:
         Unliftable: ranks differ (the batch axis would meet a feature axis), grids differ, or the batch changes.
@@ -50,6 +52,9 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
     if op_type in NOT_BROADCASTING_BEFORE_8 and op.since < 8:
         alike = not constants and all(x.features == features for x in lifted)
         op.refuse_if(not alike, "does not broadcast before opset 8, so it cannot take a value for each position")
+    waiting = _pending(op, op_type, first, operands, features)
+    if waiting is not None:
+        return waiting
     if all(_same_window(first, x) for x in lifted) and first.unread and features == first.features:
         placed = [_per_channel(op, first, c) if isinstance(c, Array) else c for c in operands]
         if not any(isinstance(old, Array) and new is None for old, new in zip(operands, placed, strict=True)):
@@ -57,6 +62,20 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
     read = [op.read(x) if isinstance(x, Windowed) else x for x in operands]
     ready = [_trailing(op, first, x) if isinstance(x, Array) else x for x in read]
     return first.spent(op.emit(op_type, *_names(ready), **attrs), features, elem_type)
+
+
+def _pending(
+    op: Rewriter, op_type: str, x: Windowed, operands: list[Operand], features: tuple[int, ...]
+) -> Windowed | None:
+    """The value with a scale or shift that waits for its FC, or ``None`` if there is nothing that could."""
+    constants = [c for c in operands if isinstance(c, Array)]
+    if len(operands) != 2 or len(constants) != 1 or not can_wait(x) or features != x.features:
+        return None
+    c = constants[0]
+    if (x.affine is None and _per_channel(op, x, c) is not None) or _rows(x, c) != 1:
+        return None  # it may as well act on the map, before the flattening
+    row = Array.of(c.name, c.values.reshape(_feature_dims(op, x, c)))
+    return by_constant(op_type, x, row, isinstance(operands[0], Array))
 
 
 def _value(op: Rewriter, x: Windowed | Side, one: Windowed) -> Windowed:
@@ -123,6 +142,8 @@ def _same_window(x: Windowed, y: Windowed) -> bool:
     return (
         x.unread is not None
         and y.unread is not None
+        and x.affine is None
+        and y.affine is None
         and (x.unread.channels, x.unread.window) == (y.unread.channels, y.unread.window)
         and x.features == y.features
         and x.layout == y.layout

@@ -17,19 +17,19 @@ from .shared import Side
 from .views import transpose
 
 
-@lifts("MatMul", family="linear", beside=True)
+@lifts("MatMul", family="linear", beside=True, scaled=True)
 def lift_matmul(op: Rewriter, a: Operand, b: Operand) -> Windowed:
     """Lift ``a @ b``; one of them may be a constant."""
     return matmul(op, a, b)
 
 
-@lifts("Gemm", family="linear", beside=True)
+@lifts("Gemm", family="linear", beside=True, scaled=True)
 def lift_gemm(op: Rewriter, a: Operand, b: Operand, c: Operand = None) -> Windowed:
     """Lift ``alpha * a' @ b' + beta * C``."""
     return gemm(op, a, b, c)
 
 
-@lifts("com.microsoft.FusedMatMul", family="linear", beside=True)
+@lifts("com.microsoft.FusedMatMul", family="linear", beside=True, scaled=True)
 def lift_fused_matmul(op: Rewriter, a: Operand, b: Operand) -> Windowed:
     """Lift ``alpha * a' @ b'``, into which onnxruntime fuses Transpose and Mul."""
     op.refuse_if(op.attr("transBatchA", 0) or op.attr("transBatchB", 0), "transposes the axes of a batch of matrices")
@@ -37,7 +37,7 @@ def lift_fused_matmul(op: Rewriter, a: Operand, b: Operand) -> Windowed:
     return matmul(op, a, b, float(op.attr("alpha", 1.0)), swap_a, swap_b)
 
 
-@lifts("com.microsoft.FusedGemm", family="linear", beside=True)
+@lifts("com.microsoft.FusedGemm", family="linear", beside=True, scaled=True)
 def lift_fused_gemm(op: Rewriter, a: Operand, b: Operand, c: Operand = None) -> Windowed:
     """Lift a Gemm with its activation: the Conv, and the activation behind it."""
     product = gemm(op, a, b, c)
@@ -62,7 +62,7 @@ def matmul(
     Raises:
         Unliftable: the product would sum over, or repeat, the batch.
     """
-    a, b = (materialised(op, x) if isinstance(x, Windowed) and swap else x for x, swap in ((a, swap_a), (b, True)))
+    a, b = (_computed(op, x) if isinstance(x, Windowed) and swap else x for x, swap in ((a, swap_a), (b, True)))
     if isinstance(a, Windowed) and isinstance(b, Windowed):
         a, b = (swapped(op, x) if swap else x for x, swap in ((a, swap_a), (b, swap_b)))
         return _between(op, a, b, alpha)
@@ -77,6 +77,11 @@ def matmul(
     if b.rank == 1:
         return _on_the_right(op, b, a, not swap_a, alpha)
     return swapped(op, _on_the_right(op, b if swap_b else swapped(op, b), a, not swap_a, alpha))
+
+
+def _computed(op: Rewriter, x: Windowed) -> Windowed:
+    """The value with nothing left to be joined, scaled or shifted."""
+    return op.read(x) if x.affine else materialised(op, x)
 
 
 def swapped(op: Rewriter, x: Windowed) -> Windowed:
@@ -113,7 +118,7 @@ def _on_the_right(op: Rewriter, x: Windowed, weight: Array, transposed: bool, al
 
 def _between(op: Rewriter, a: Windowed, b: Windowed, alpha: float) -> Windowed:
     """Two values of the head: a product for every image and window."""
-    a, b = aligned(op, [materialised(op, a), materialised(op, b)])
+    a, b = aligned(op, [_computed(op, a), _computed(op, b)])
     alike = a.layout == b.layout and len(a.features) == len(b.features) and not a.layout.merged
     op.refuse_if(
         not alike or a.layout.before not in (None, 0) or len(a.features) < 2,
@@ -142,7 +147,7 @@ def gemm(op: Rewriter, a: Operand, b: Operand, c: Operand) -> Windowed:
         units = b.shape[0 if swap_b else 1]
         if c.shape in ((), (1,), (units,), (1, 1), (1, units)):
             bias = c if beta == 1 else _constant_times(op, c, beta)
-            return times(op, swapped(op, materialised(op, a)) if swap_a else a, Weight(b, swap_b, alpha), bias)
+            return times(op, swapped(op, _computed(op, a)) if swap_a else a, Weight(b, swap_b, alpha), bias)
     product = matmul(op, a, b, alpha, swap_a, swap_b)
     if c is None:
         return product
@@ -152,7 +157,7 @@ def gemm(op: Rewriter, a: Operand, b: Operand, c: Operand) -> Windowed:
     elif isinstance(c, Side):
         c = beside(op, c, product)
     if isinstance(c, Windowed) and beta != 1:
-        c = _scaled(op, op.read(materialised(op, c)), beta)
+        c = _scaled(op, op.read(_computed(op, c)), beta)
     return broadcast(op, "Add", [product, c], product.elem_type)
 
 

@@ -7,13 +7,16 @@ and mix windows without any error. There the grid is moved to the front for the 
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..ops import Array
 from ..rewrite import Windowed
+from .affine import can_wait, scaled
 from .registry import lifts
 from .rewriter import Operand, Rewriter
 
 
-@lifts("BatchNormalization", family="per channel")
+@lifts("BatchNormalization", family="per channel", scaled=True)
 def lift_batch_norm(op: Rewriter, x: Windowed, *statistics: Operand) -> Windowed:
     """Inference-mode BatchNormalization: axis 1 of the original is axis 1 of the lifted value."""
     op.refuse_if(op.attr("training_mode", 0) or any(op.op.outputs[1:]), "is in training mode, so it mixes the batch")
@@ -23,11 +26,21 @@ def lift_batch_norm(op: Rewriter, x: Windowed, *statistics: Operand) -> Windowed
     op.refuse_if(x.rank < 2, "has no channel axis")
     channel = op.feature_axis(1, x)
     op.refuse_if(op.attr("spatial", 1) == 0 and len(x.features) > 1, "spatial=0 keeps statistics per position")
+    if can_wait(x):
+        return _waiting(op, x, channel - 1, [s for s in statistics if isinstance(s, Array)])
     there = [channel - 1, *(f for f in range(len(x.features)) if f != channel - 1)]
     back = [there.index(f) for f in range(len(there))]
     names = [s.name for s in statistics if isinstance(s, Array)]
     front = op.permute(op.read(x), there)
     return op.permute(front.on(op.again(front, *names, spatial=None)), back)
+
+
+def _waiting(op: Rewriter, x: Windowed, feature: int, statistics: list[Array]) -> Windowed:
+    """``(x - mean) / sqrt(var + epsilon) * scale + bias``, waiting for the FC."""
+    dims = [-1 if f == feature else 1 for f in range(len(x.features))]
+    scale, bias, mean, var = (s.values.astype(np.float64).reshape(dims) for s in statistics)
+    factor = scale / np.sqrt(var + op.attr("epsilon", 1e-5))
+    return scaled(x, factor, bias - mean * factor)
 
 
 @lifts("Softmax", "LogSoftmax", "Hardmax", family="normalise over features")

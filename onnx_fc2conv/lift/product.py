@@ -67,6 +67,12 @@ class Weight:
         chosen: np.ndarray = stack[np.zeros(rows, np.int64) if self.which is None else self.which]
         return chosen if self.part is None else chosen[:, :, slice(*self.part)]
 
+    def shift(self, features: np.ndarray) -> np.ndarray:
+        """``[rows, M]``: what a constant vector ``[rows, K]`` adds to each row's units, in float64."""
+        matrices = self.matrices(self.array.values.astype(np.float64) * self.alpha, len(features))
+        added: np.ndarray = np.einsum("rmk,rk->rm", matrices, features)
+        return added
+
 
 def times(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None = None) -> Windowed:
     """``alpha * x @ W + bias`` along the last axis.
@@ -93,7 +99,7 @@ def _product(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None) -> W
         return _over_parts(op, x, weight, bias)
     rows = x.features[:-1]
     count = int(np.prod(rows))
-    if count > 1 and x.unread is not None and weight.which is None:
+    if count > 1 and x.unread is not None and weight.which is None and x.affine is None:
         per_position = _on_positions(op, x, weight, bias)
         if per_position is not None:
             return per_position
@@ -132,7 +138,7 @@ def _on_positions(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None)
     ones = (1,) * len(x.unread.window)
     dims = (weight.units, x.unread.channels, *ones)
     kernel = _kernel(op, weight, dims, channels, 1)
-    tensor = op.emit("Conv", x, kernel, _bias(op, bias, weight.units, 1), group=1, **conv_attrs(ones))
+    tensor = op.emit("Conv", x, kernel, _bias(op, bias, weight, 1), group=1, **conv_attrs(ones))
     order = (positions + cells * np.arange(weight.units)).reshape(*x.features[:-1], weight.units)
     unread = Unread(weight.units, x.unread.window, order)
     return replace(x, tensor=tensor, features=order.shape, unread=unread)
@@ -142,14 +148,19 @@ def _grouped(
     op: Rewriter, x: Windowed, weight: Weight, bias: Array | None, rows: int, strides: tuple[int, ...] = ()
 ) -> Windowed:
     """One group for each row; strides where the result's grid is coarser than the value's."""
+    affine = x.affine
+    x = replace(x, affine=None)
     order, window = _block_of_channels(x, rows), x.unread.window if x.unread else ()
     if order is None:
         x, window = op.reshape_features(op.read(x), (rows * weight.inputs,)), (1,) * x.grid_rank
         order = np.arange(weight.inputs)
     channels = (x.unread.channels if x.unread else x.features[0]) // rows
-    kernel = _kernel(op, weight, (rows * weight.units, channels, *window), order, rows)
+    dims = (rows * weight.units, channels, *window)
+    scale = affine.scale.reshape(rows, 1, -1) if affine else None
+    kernel = _kernel(op, weight, dims, order, rows, scale)
+    shift = weight.shift(affine.shift.reshape(rows, -1)) if affine else None
     attrs = conv_attrs(window) | ({"strides": list(strides)} if strides and not x.everywhere else {})
-    tensor = op.emit("Conv", x, kernel, _bias(op, bias, weight.units, rows), group=rows, **attrs)
+    tensor = op.emit("Conv", x, kernel, _bias(op, bias, weight, rows, shift), group=rows, **attrs)
     return x.spent(tensor, (rows * weight.units,))
 
 
@@ -163,16 +174,42 @@ def _block_of_channels(x: Windowed, rows: int) -> np.ndarray | None:
     return listed[0] if inside and np.array_equal(listed, listed[0] + starts) else None
 
 
-def _kernel(op: Rewriter, weight: Weight, dims: tuple[int, ...], order: np.ndarray, rows: int) -> str:
-    """The weight as a kernel of these dims; ``order`` says where in a row's block each of its features is."""
+def _kernel(
+    op: Rewriter,
+    weight: Weight,
+    dims: tuple[int, ...],
+    order: np.ndarray,
+    rows: int,
+    scale: np.ndarray | None = None,
+) -> str:
+    """The weight as a kernel of these dims.
+
+    Args:
+        op: the node.
+        weight: the constant.
+        dims: of the kernel.
+        order: where in a row's block each of its features is.
+        rows: rows for each image.
+        scale: ``[rows, 1, K]``, of the features.
+    """
     array, size = weight.array, int(np.prod(dims[1:]))
     in_order = np.array_equal(order, np.arange(size))
-    stored = dequantised(op, array)
-    if stored is None and rows == 1 and weight.transposed and weight.alpha == 1 and in_order and not weight.part:
+    stored = dequantised(op, array) if scale is None else None
+    if (
+        scale is None
+        and stored is None
+        and rows == 1
+        and weight.transposed
+        and weight.alpha == 1
+        and in_order
+        and not weight.part
+    ):
         return op.with_dims(array, dims)
 
     def arrange(values: np.ndarray) -> np.ndarray:
         matrices = weight.matrices(values, rows)
+        if scale is not None:
+            matrices = (matrices * scale).astype(values.dtype)
         if in_order:
             return matrices.reshape(dims)
         kernel = np.zeros((*matrices.shape[:2], size), matrices.dtype)
@@ -183,7 +220,15 @@ def _kernel(op: Rewriter, weight: Weight, dims: tuple[int, ...], order: np.ndarr
         return kernel.reshape(dims)
 
     which = None if weight.which is None else weight.which.tobytes()
-    key = (weight.transposed, weight.alpha, dims, order.tobytes(), which, weight.part)
+    key = (
+        weight.transposed,
+        weight.alpha,
+        dims,
+        order.tobytes(),
+        which,
+        weight.part,
+        None if scale is None else scale.tobytes(),
+    )
     if stored is not None and weight.alpha == 1 and np.unique(order).size == order.size == size:
         units_axis = 0 if weight.transposed else 1
         integers = stored.arranged(op, arrange, key, units_axis, rows)
@@ -195,10 +240,15 @@ def _kernel(op: Rewriter, weight: Weight, dims: tuple[int, ...], order: np.ndarr
     return op.constant(arrange(values), array.name, *key)
 
 
-def _bias(op: Rewriter, bias: Array | None, units: int, rows: int) -> str | None:
-    if bias is None:
+def _bias(op: Rewriter, bias: Array | None, weight: Weight, rows: int, shift: np.ndarray | None = None) -> str | None:
+    """One value for each row and unit; ``shift`` ``[rows, M]`` is added to it."""
+    units, name = weight.units, bias.name if bias is not None else f"{weight.array.name}_shift"
+    if shift is None and bias is None:
         return None
-    if rows == 1 and bias.shape in ((units,), (1, units)):
+    if bias is not None and shift is None and rows == 1 and bias.shape in ((units,), (1, units)):
         return op.with_dims(bias, (units,))
-    values = np.tile(np.broadcast_to(bias.values.ravel(), (units,)), rows)
-    return op.constant(values, bias.name, "bias", rows * units, values.tobytes())
+    dtype = bias.values.dtype if bias is not None else weight.array.values.dtype
+    values = np.tile(np.broadcast_to(bias.values.ravel(), (units,)), rows) if bias is not None else np.zeros(1, dtype)
+    if shift is not None:
+        values = (values.astype(np.float64) + shift.ravel()).astype(dtype)
+    return op.constant(values, name, "bias", rows * units, values.tobytes())

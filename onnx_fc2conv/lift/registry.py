@@ -16,7 +16,8 @@ class Entry:
     """One row: the operator, its family, and its rule or the reason why it never can have one.
 
     ``kind`` is the op_type, with its domain in front unless that is the standard one. A rule with ``beside`` takes
-    values that are still side by side (see ``joined``), and values of other inputs than images.
+    values that are still side by side (see ``joined``), and values of other inputs than images; one with ``scaled``
+    takes values whose features are still to be scaled and shifted (see ``affine``).
     """
 
     kind: str
@@ -24,17 +25,18 @@ class Entry:
     rule: Rule | None
     because: str | None = None
     beside: bool = False
+    scaled: bool = False
 
 
 RULES: dict[str, Entry] = {}
 
 
-def lifts(*kinds: str, family: str, beside: bool = False) -> Callable[[Rule], Rule]:
+def lifts(*kinds: str, family: str, beside: bool = False, scaled: bool = False) -> Callable[[Rule], Rule]:
     """Register a rule: lifted values and constants in, lifted values out, or ``Unliftable``."""
 
     def register(rule: Rule) -> Rule:
         for kind in kinds:
-            _add(Entry(kind, family, rule, beside=beside))
+            _add(Entry(kind, family, rule, beside=beside, scaled=scaled))
         return rule
 
     return register

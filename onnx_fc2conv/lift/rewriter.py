@@ -13,7 +13,7 @@ from ..dtypes import fc_refusal, numpy_type
 from ..errors import Unliftable
 from ..ops import Array, Op
 from ..plan import Cause
-from ..rewrite import Windowed
+from ..rewrite import Affine, Windowed
 from .shared import RunTime, Shared, Side
 
 Operand = Windowed | Array | RunTime | Side | None
@@ -209,7 +209,17 @@ class Rewriter:
         if not x.unread.in_map_order:
             order = self.constant(x.unread.order.ravel().astype(np.int64), "order")
             flat = flat.spent(self.emit("Gather", flat, order, axis=1), (x.unread.order.size,))
-        return self.reshape_features(flat, x.features).placed(x.layout)
+        flat = self.reshape_features(flat, x.features).placed(x.layout)
+        return self._scaled(flat, x.affine) if x.affine else flat
+
+    def _scaled(self, x: Windowed, affine: Affine) -> Windowed:
+        """The pending scale and shift, carried out."""
+        for op_type, values, neutral in (("Mul", affine.scale, 1), ("Add", affine.shift, 0)):
+            if np.any(values != neutral):
+                dims = (*values.shape, *[1] * x.grid_rank)
+                constant = values.astype(numpy_type(x.elem_type)).reshape(dims)
+                x = x.on(self.emit(op_type, x, self.constant(constant, op_type.lower(), dims, constant.tobytes())))
+        return x
 
     def _cut_windows(self, x: Windowed) -> Windowed:
         """The flattening of every window for types that have no Conv: one shifted map for each cell of the window."""

@@ -16,7 +16,7 @@ from .rewriter import Operand, Rewriter
 from .shared import Side
 
 
-@lifts("Concat", family="select features", beside=True)
+@lifts("Concat", family="select features", beside=True, scaled=True)
 def lift_concat(op: Rewriter, *operands: Operand) -> Windowed:
     """Features of several lifted values side by side, among them values that are the same for every window."""
     one = next(x for x in operands if isinstance(x, Windowed))
@@ -27,7 +27,7 @@ def lift_concat(op: Rewriter, *operands: Operand) -> Windowed:
     axis = op.feature_axis(op.attr("axis", 1), first)
     for x in values[1:]:
         require_same_layout(op, first, x)
-    if all(x.unread and x.tensor == first.tensor for x in values):
+    if all(x.unread and not x.affine and x.tensor == first.tensor for x in values):
         return first.reordered(np.concatenate([x.unread.order for x in values if x.unread], axis - 1))
     if can_wait(values, axis):
         return joined(op, values)

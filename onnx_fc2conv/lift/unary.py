@@ -15,8 +15,13 @@ def lift_unary(op: Rewriter, x: Windowed) -> Windowed:
     """The same operator with the same attributes, on all windows at once, or on each of several parts."""
     elem_type = op.out_type()
     if x.parts:
-        return replace(x, parts=tuple(part.on(op.again(part), elem_type) for part in x.parts), elem_type=elem_type)
+        return replace(x, parts=tuple(_on_part(op, part, elem_type) for part in x.parts), elem_type=elem_type)
     return x.on(op.again(x), elem_type)
+
+
+def _on_part(op: Rewriter, part: Windowed, elem_type: int) -> Windowed:
+    part = op.read(part) if part.affine else part
+    return part.on(op.again(part), elem_type)
 
 
 @lifts("Dropout", family="elementwise")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..errors import BatchBaked
@@ -11,7 +13,7 @@ from .registry import lifts
 from .rewriter import Operand, Rewriter
 
 
-@lifts("Flatten", "Reshape", "Squeeze", "Unsqueeze", family="view")
+@lifts("Flatten", "Reshape", "Squeeze", "Unsqueeze", family="view", scaled=True)
 def lift_view(op: Rewriter, x: Windowed, _: Operand = None) -> Windowed:
     """A view that keeps every image's values together; judged by what it does to positions, not by its spelling."""
     try:
@@ -21,7 +23,8 @@ def lift_view(op: Rewriter, x: Windowed, _: Operand = None) -> Windowed:
             raise BatchBaked(str(e), str(op.op)) from e
         raise op.refuse(str(e)) from e
     if x.unread:
-        return x.reordered(x.unread.order.ravel()[order]).placed(layout)
+        affine = x.affine.listed(order) if x.affine else None
+        return replace(x.reordered(x.unread.order.ravel()[order]).placed(layout), affine=affine)
     return op.reshape_features(_in_order(op, x, order), order.shape).placed(layout)
 
 
