@@ -12,7 +12,7 @@ from typing import NoReturn
 from ..geometry import Axis
 from ..ops import Array, Model, Op
 from ..plan import Dims, FeatureMap
-from . import linear, microsoft, pointwise, resizing, sliding, unbake
+from . import linear, microsoft, pointwise, refused, resizing, sliding, unbake
 from .layout import SLIDING, image_inputs, input_map
 from .registry import MOVES, SHADOWING, Operand, Trace
 from .ties import Ties
@@ -20,7 +20,7 @@ from .unbake import reshape_in_disguise
 
 __all__ = ["MOVES", "SLIDING", "Ties", "Trace", "image_inputs", "input_map", "move", "reshape_in_disguise"]
 
-FAMILIES = (linear, microsoft, pointwise, resizing, sliding, unbake)  #: importing them fills MOVES
+FAMILIES = (linear, microsoft, pointwise, refused, resizing, sliding, unbake)  #: importing them fills MOVES
 
 
 def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> list[FeatureMap]:
