@@ -81,6 +81,7 @@ class Plan:
         head: the head's nodes, in topological order.
         causes: why the maps differ from what the original computes on an image crop; empty if they do not.
         image: the image input as a map.
+        runtime: name of the runtime that will check the conversion, a value of ``settings.RUNTIMES``.
     """
 
     model: Model
@@ -93,3 +94,4 @@ class Plan:
     head: list[Op]
     causes: list[Cause]
     image: FeatureMap
+    runtime: str = "onnxruntime"

@@ -36,7 +36,7 @@ def lift(plan: Plan) -> Rewrite:
             str(plan.head[0]),
         )
     names = Names(_names_of(plan))
-    shared = Shared(plan.constants, plan.shapes, names)
+    shared = Shared(plan.constants, plan.shapes, names, plan.runtime)
     outputs = set(plan.model.outputs)
     starts: dict[str, Op] = {}
     for op in plan.head:

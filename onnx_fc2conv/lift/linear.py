@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dtypes import fc_refusal, numpy_type
+from ..dtypes import numpy_type
 from ..ops import Array
 from ..rewrite import Windowed
 from .broadcast import broadcast
@@ -60,7 +60,7 @@ def _weight(op: Rewriter, x: Windowed, weight: Operand) -> Array:
     )
     inputs = weight.shape[1 if op.attr("transB", 0) else 0]
     op.refuse_if(inputs != x.features[0], f"its weight takes {inputs} features, and it is fed {x.features[0]}")
-    reason = fc_refusal(x.elem_type)
+    reason = op.fc_refusal(x.elem_type)
     op.refuse_if(reason, str(reason))
     return weight
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dtypes import fc_refusal, numpy_type
+from ..dtypes import numpy_type
 from ..flatten import covers_map
 from ..rewrite import Windowed
 from .registry import lifts
@@ -36,7 +36,7 @@ def window_pool(op: Rewriter, x: Windowed, axes: list[int], kind: str) -> Window
     Returns:
         A spent value with one feature per channel, or ``None`` if the axes are something else than the window.
     """
-    if x.unread is None or fc_refusal(x.elem_type):
+    if x.unread is None or op.fc_refusal(x.elem_type):
         return None
     cells = int(np.prod(x.unread.window))
     kept = [i for i in range(len(x.features)) if i + 1 not in axes]

@@ -47,13 +47,14 @@ class Shared:
     """What all rewriters of one conversion share.
 
     Attributes:
+        runtime: name of the runtime that will check the conversion.
         made: names of new constants by what they hold, so that equal ones are made once.
         spent: the flattened windows by map and window.
         reshaped: for each reshaped value (by its tensor) the value that it was reshaped from.
     """
 
-    def __init__(self, constants: Constants, shapes: Shapes, names: Names) -> None:
-        self.constants, self.shapes, self.names = constants, shapes, names
+    def __init__(self, constants: Constants, shapes: Shapes, names: Names, runtime: str) -> None:
+        self.constants, self.shapes, self.names, self.runtime = constants, shapes, names, runtime
         self.rewrite = Rewrite()
         self.made: dict[tuple[Any, ...], str] = {}
         self.spent: dict[tuple[Any, ...], Windowed] = {}
@@ -98,6 +99,10 @@ class Rewriter:
     def refuse_if(self, condition: object, reason: str) -> None:
         """Refuse if the condition holds."""
         self.op.refuse_if(condition, reason)
+
+    def fc_refusal(self, elem_type: int) -> str | None:
+        """Why an FC of this element type cannot become a Conv here; ``None`` if it can."""
+        return fc_refusal(elem_type, self.op.since, self._shared.runtime)
 
     def out_type(self, i: int = 0) -> int:
         """Element type of the i-th output."""
@@ -202,7 +207,7 @@ class Rewriter:
             return x
         key = (x.tensor, x.unread.window)
         if key not in self._shared.spent:
-            reason = fc_refusal(x.elem_type)
+            reason = self.fc_refusal(x.elem_type)
             self.refuse_if(reason, f"needs the flattened vector itself, and {reason}")
             self._shared.spent[key] = self._flatten_windows(x)
         flat = self._shared.spent[key]
