@@ -40,15 +40,22 @@ __all__ = [
 
 
 def convert(
-    source: Any, *, sizes: Iterable[Iterable[int]] = (), verify: bool = True, require_exact: bool = False
+    source: Any,
+    *,
+    sizes: Iterable[Iterable[int]] = (),
+    verify: bool = True,
+    require_exact: bool = False,
+    runtime: str = "onnxruntime",
 ) -> Result:
     """Convert a model; the argument is never changed and nothing is written until ``Result.save``.
 
     Args:
         source: a path, an ``onnx.ModelProto``, or an ``onnx_graphsurgeon.Graph``.
         sizes: enlarged input sizes in pixels, height first, to verify at; default: two, trained + n * stride.
-        verify: run the checks (needs onnxruntime); without them the report says "NOT verified".
+        verify: run the checks; without them the report says "NOT verified".
         require_exact: refuse models whose answers can differ from the original's on image crops.
+        runtime: what runs the checks, ``"onnxruntime"`` or ``"reference"`` (onnx.reference: slow, takes float64 and
+            bfloat16 too).
 
     Returns:
         The converted model, the report, and the geometry of every output.
@@ -60,25 +67,27 @@ def convert(
         VerificationFailed: a check found a difference.
         UsageError: an option does not fit the model.
     """
-    settings = Settings(sizes=tuple(tuple(s) for s in sizes), verify=verify, require_exact=require_exact)
-    return pipeline.convert(source, settings)
+    asked = tuple(tuple(s) for s in sizes)
+    return pipeline.convert(source, Settings(asked, require_exact=require_exact, verify=verify, runtime=runtime))
 
 
-def inspect(source: Any) -> Report:
+def inspect(source: Any, *, runtime: str = "onnxruntime") -> Report:
     """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
-    return pipeline.inspect(source, Settings())
+    return pipeline.inspect(source, Settings(runtime=runtime))
 
 
-def verify(original: Any, converted: Any, *, sizes: Iterable[Iterable[int]] = ()) -> Report:
+def verify(
+    original: Any, converted: Any, *, sizes: Iterable[Iterable[int]] = (), runtime: str = "onnxruntime"
+) -> Report:
     """Check a converted model against its original.
 
     Args:
         original: path, ModelProto or Graph of the model before conversion.
         converted: the same of the model after it, whoever wrote or edited it since.
-        sizes: as in ``convert``.
+        sizes, runtime: as in ``convert``.
 
     Raises:
         VerificationFailed: a check found a difference.
         Fc2ConvError: the original could not have been converted, or a file cannot be read.
     """
-    return pipeline.verify(original, converted, Settings(sizes=tuple(tuple(s) for s in sizes)))
+    return pipeline.verify(original, converted, Settings(tuple(tuple(s) for s in sizes), runtime=runtime))

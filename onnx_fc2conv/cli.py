@@ -26,7 +26,7 @@ LONGEST_LINE = 500
 
 _DESCRIPTION = (
     "Rewrite the fully connected heads of an ONNX model into equivalent Conv nodes, free its spatial input dims, and "
-    "verify the result with onnxruntime. Without OUT, say what would be done and write nothing."
+    "verify the result by running it. Without OUT, say what would be done and write nothing."
 )
 _EPILOG = (
     "exit codes: 0 converted and verified (or, without OUT, convertible); 1 nothing to convert, or refused; "
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         elif isinstance(f.default, bool):
             extras["action"] = "store_false" if f.default else "store_true"
         else:
-            extras["metavar"] = f.metadata["metavar"]
+            extras |= {"metavar": f.metadata["metavar"], "default": f.default}
         result.add_argument(flag, **extras)
     result.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     return result

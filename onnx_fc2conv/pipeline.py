@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onnx import ModelProto
@@ -44,20 +44,21 @@ class Result:
     geometry: Geometry
     _folder: str = field(repr=False, default="")
     _source: Any = field(repr=False, default=None)
+    _runtime: str = field(repr=False, default="onnxruntime")
 
     def save(self, path: Any) -> None:
         """Write the model: all of it, or nothing.
 
         Raises:
             UsageError: the target cannot be written, or is the input itself.
-            VerificationFailed: what lies on the disk is not accepted by onnxruntime.
+            VerificationFailed: what lies on the disk is not accepted by the runtime that checked the model.
         """
         target = model_io.Target.of(path, self._source)
         with model_io.staged(target, self.model, self._folder) as staged:
             if self.report.verified:
                 from .verification import require_loads
 
-                require_loads(str(staged))
+                require_loads(str(staged), self._runtime)
         self.report.output = str(path)
 
 
@@ -73,7 +74,7 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
         Fc2ConvError: one of its kinds.
     """
     model, name = model_io.load(source)
-    conversion = prepare(model, name)
+    conversion = prepare(model, name, settings.runtime)
     if settings.require_exact and conversion.verdict != "exact":
         cause = conversion.inexact[0]
         reason = f"the model is not exact but {conversion.verdict} ({cause.detail}), and exactness was required"
@@ -84,12 +85,13 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
         from .verification import Verifier
 
         outcome = Verifier(conversion, conversion.proto, model.folder, progress).run(sizes)
-    return Result(conversion.proto, build(conversion, sizes, outcome), conversion.geometry, model.folder, source)
+    report = build(conversion, sizes, outcome)
+    return Result(conversion.proto, report, conversion.geometry, model.folder, source, settings.runtime)
 
 
 def inspect(source: Any, settings: Settings) -> Report:
     """What ``convert`` would do: everything but the checks. Raises what ``convert`` would raise up to there."""
-    report = convert(source, Settings(settings.sizes, settings.require_exact, verify=False)).report
+    report = convert(source, replace(settings, verify=False)).report
     report.status = "would convert"
     return report
 
@@ -103,24 +105,24 @@ def verify(original: Any, converted: Any, settings: Settings, progress: Progress
     """
     from .verification import Verifier
 
-    conversion = prepare(*model_io.load(original))
+    conversion = prepare(*model_io.load(original), settings.runtime)
     given, _ = model_io.load(converted)
     sizes = conversion.sizes(settings.sizes)
     return build(conversion, sizes, Verifier(conversion, given.proto, given.folder, progress).run(sizes))
 
 
-def prepare(model: Model, name: str) -> Conversion:
-    """Find, lift, assemble and free, without any check.
+def prepare(model: Model, name: str, runtime: str = "onnxruntime") -> Conversion:
+    """Find, lift, assemble and free, without any check; ``runtime`` is what is going to check.
 
     Raises:
         NothingToConvert, Unliftable, UnreadableModel
     """
-    plan, rewrite = _analyse(model)
+    plan, rewrite = _analyse(model, runtime)
     converted = assemble(plan, rewrite)
     return Conversion(name, plan, rewrite, converted, spatial.free(converted, plan, rewrite))
 
 
-def _analyse(model: Model) -> tuple[Plan, Rewrite]:
+def _analyse(model: Model, runtime: str) -> tuple[Plan, Rewrite]:
     """Find and lift the heads.
 
     Where the batch is symbolic, shapes are inferred for two batch sizes, so that a number that contains the batch is
@@ -128,15 +130,17 @@ def _analyse(model: Model) -> tuple[Plan, Rewrite]:
     """
     declared = shapes.declared_batch(model)
     if declared is not None:
-        plan = heads.find(model, shapes.infer(model, declared), None)
-        return plan, lift(plan)
+        return _lifted(heads.find(model, shapes.infer(model, declared), None), runtime)
     batch, other = PROBED_BATCHES
     try:
-        plan = heads.find(model, shapes.infer(model, batch), shapes.infer(model, other))
-        return plan, lift(plan)
+        return _lifted(heads.find(model, shapes.infer(model, batch), shapes.infer(model, other)), runtime)
     except BatchBaked:
-        plan = heads.find(model, shapes.infer(model, 1), shapes.infer(model, other))
-        return plan, lift(plan)
+        return _lifted(heads.find(model, shapes.infer(model, 1), shapes.infer(model, other)), runtime)
+
+
+def _lifted(plan: Plan, runtime: str) -> tuple[Plan, Rewrite]:
+    plan = replace(plan, runtime=runtime)
+    return plan, lift(plan)
 
 
 def read_geometry(path: Any) -> Geometry:

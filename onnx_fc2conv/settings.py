@@ -9,6 +9,8 @@ from .errors import UsageError
 
 Size = tuple[int, ...]
 
+RUNTIMES = ("onnxruntime", "reference")  #: what can run the checks
+
 
 def _option(default: Any, help_: str, **argparse_extras: Any) -> Any:
     return field(default=default, metadata={"help": help_, **argparse_extras})
@@ -28,6 +30,12 @@ class Settings:
         False, "refuse unless every answer is proven to equal the original model on the image crop"
     )
     verify: bool = _option(True, "write the model without running any check", flag="--no-verify")
+    runtime: str = _option(
+        "onnxruntime",
+        "what runs the checks: onnxruntime (default), or onnx.reference, which is slow and also takes float64 and "
+        "bfloat16",
+        metavar=f"{{{','.join(RUNTIMES)}}}",
+    )
     report: str | None = _option(None, "also write the report to FILE (.json, or .md for Markdown)", metavar="FILE")
     quiet: bool = _option(False, "print nothing but errors")
 
@@ -35,6 +43,8 @@ class Settings:
         for size in self.sizes:
             if not size or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in size):
                 raise UsageError(f"size {size!r} is not a tuple of positive pixel counts, such as (512, 1024)")
+        if self.runtime not in RUNTIMES:
+            raise UsageError(f"runtime {self.runtime!r} is none of {', '.join(RUNTIMES)}")
         if self.report is not None and not self.report.lower().endswith((".json", ".md")):
             raise UsageError(f"report file '{self.report}' must end in .json or .md")
 

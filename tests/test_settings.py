@@ -52,7 +52,14 @@ def test_parse_size_gives_a_valid_size_or_a_usage_error(text: str) -> None:
 
 def test_defaults() -> None:
     defaults = {f.name: getattr(Settings(), f.name) for f in fields(Settings)}
-    assert defaults == {"sizes": (), "require_exact": False, "verify": True, "report": None, "quiet": False}
+    assert defaults == {
+        "sizes": (),
+        "require_exact": False,
+        "verify": True,
+        "runtime": "onnxruntime",
+        "report": None,
+        "quiet": False,
+    }
 
 
 def test_every_option_has_a_help_in_one_line() -> None:
@@ -66,6 +73,7 @@ def test_every_option_has_a_help_in_one_line() -> None:
 GOOD: list[dict[str, Any]] = [
     {"sizes": ((512, 1024), (160, 96))},
     {"sizes": ((160,),)},
+    {"runtime": "reference"},
     {"report": "r.json"},
     {"report": "folder/R.MD"},
     {"require_exact": True, "verify": False, "quiet": True},
@@ -78,6 +86,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"sizes": (("512", "1024"),)}, "positive pixel counts"),
     ({"sizes": ((True, True),)}, "positive pixel counts"),
     ({"sizes": ((8, 8), (8, None))}, "positive pixel counts"),
+    ({"runtime": "tensorrt"}, "none of onnxruntime, reference"),
+    ({"runtime": None}, "none of onnxruntime, reference"),
     ({"report": ""}, "must end in .json or .md"),
     ({"report": "r.txt"}, "must end in .json or .md"),
     ({"report": "r.json.gz"}, "must end in .json or .md"),

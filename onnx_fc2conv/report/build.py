@@ -31,6 +31,10 @@ class Checked(Protocol):
     """What the checks found; ``verification.Outcome`` is one."""
 
     @property
+    def runtime(self) -> str:
+        """What ran the checks, with its version."""
+
+    @property
     def checks(self) -> Sequence[_Check]:
         """All checks, in order."""
 
@@ -54,6 +58,7 @@ def build(conversion: Conversion, sizes: list[Size], outcome: Checked | None) ->
         output=None,
         status="converted",
         verified=outcome is not None,
+        runtime=outcome.runtime if outcome else None,
         image_input=plan.image.name,
         trained_size=list(conversion.trained),
         sizes=[list(s) for s in sizes],

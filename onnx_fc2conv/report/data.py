@@ -78,13 +78,17 @@ class CauseRow:
 
 @dataclass
 class Report:
-    """Everything that the tool says about one conversion. The field names are the JSON keys."""
+    """Everything that the tool says about one conversion. The field names are the JSON keys.
+
+    ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run.
+    """
 
     tool: str
     input: str
     output: str | None
     status: Status
     verified: bool
+    runtime: str | None
     image_input: str
     trained_size: list[int]
     sizes: list[list[int]]
@@ -113,6 +117,8 @@ class Report:
         if self.status == "would convert":
             return f"{self.input}: can be converted (nothing was written or checked)"
         checked = "converted and verified" if self.verified else "converted, NOT verified"
+        if self.runtime is not None and not self.runtime.startswith("onnxruntime"):
+            checked += f" with {self.runtime} (onnxruntime was not used)"
         return f"{self.input} -> {self.output or 'memory'}: {checked}"
 
     def verdict_words(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+FLOATS = "fV"  #: kinds of numpy types that are floating-point; bfloat16 is of kind V
+
 
 def error(found: np.ndarray, expected: np.ndarray) -> float:
     """Largest difference, relative to the largest magnitude in ``expected``; infinite where the kinds differ.
@@ -14,7 +16,7 @@ def error(found: np.ndarray, expected: np.ndarray) -> float:
         return float("inf")
     if expected.size == 0:
         return 0.0
-    if expected.dtype.kind not in "fV":
+    if expected.dtype.kind not in FLOATS:
         return float(np.mean(found != expected))
     a, b = found.astype(np.float64), expected.astype(np.float64)
     special = ~np.isfinite(b)
