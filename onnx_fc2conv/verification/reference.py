@@ -89,10 +89,18 @@ def _without(weights: Feeds, proto: ModelProto) -> ModelProto:
 
 
 def _require_right(proto: ModelProto) -> None:
-    """The evaluator normalises by the batch, as in training, where BatchNormalization has no ``training_mode`` yet."""
-    if opset_of(proto) >= 14:
-        return
+    """Refuse what the evaluator would run to another result than the standard says, or only stumble over later.
+
+    Where BatchNormalization has no ``training_mode`` yet, it normalises by the batch, as in training.
+    """
+    made_later = {name for node in proto.graph.node for name in node.output if name}
     for node in proto.graph.node:
+        early = next((name for name in node.input if name in made_later), None)
+        if early is not None:
+            raise RuntimeRefusal(f"the node that makes '{node.output[0]}' reads '{early}' before it is computed")
+        made_later -= set(node.output)
+        if opset_of(proto) >= 14:
+            continue
         if node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx"):
             raise RuntimeRefusal(
                 "onnx.reference runs BatchNormalization as in training before opset 14; "
