@@ -122,7 +122,7 @@ def prepare(model: Model, name: str, runtime: str = "onnxruntime") -> Conversion
     return Conversion(name, plan, rewrite, converted, spatial.free(converted, plan, rewrite))
 
 
-def _analyse(model: Model, runtime: str) -> tuple[Plan, Rewrite]:
+def _analyse(model: Model, runtime: str = "onnxruntime") -> tuple[Plan, Rewrite]:
     """Find and lift the heads.
 
     Where the batch is symbolic, shapes are inferred for two batch sizes, so that a number that contains the batch is
