@@ -52,7 +52,9 @@ def parser() -> argparse.ArgumentParser:
         elif isinstance(f.default, bool):
             extras["action"] = "store_false" if f.default else "store_true"
         else:
-            extras |= {"metavar": f.metadata["metavar"], "default": f.default}
+            extras["metavar"] = f.metadata["metavar"]
+            if "choices" in f.metadata:
+                extras |= {"choices": f.metadata["choices"], "default": f.default}
         result.add_argument(flag, **extras)
     result.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     return result

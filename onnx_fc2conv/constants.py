@@ -15,14 +15,22 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from .errors import Unliftable
-from .ops import Array, Model, Op
-from .shapes import Shapes
+from .ops import BROADCASTING, REDUCTIONS, UNARY, VIEWS, Array, Model, Op
+from .shapes import SMALL, Shapes
 
-FOLDABLE = frozenset(
-    """Abs Add Cast Ceil Concat ConstantOfShape Div Equal Expand Flatten Floor Gather Greater Identity Less Max Min Mod
-    Mul Neg Range ReduceProd ReduceSum Reshape Shape Size Slice Split Sqrt Squeeze Sub Tile Transpose Unsqueeze
-    Where""".split()
+FOLDABLE = (
+    UNARY
+    | BROADCASTING
+    | REDUCTIONS
+    | VIEWS
+    | frozenset(
+        """BatchNormalization Concat ConstantOfShape CumSum DequantizeLinear Einsum Expand EyeLike Gather GatherElements
+        GatherND Gemm LayerNormalization LpNormalization MatMul Pad QuantizeLinear Range ScatterElements ScatterND Shape
+        Size Slice Softmax Split Tile Transpose Trilu""".split()
+    )
 )
+#: Operators that onnx.reference knows from a later opset only, which computes the same for what there was before.
+EVALUATED_AS = {"DequantizeLinear": 19, "QuantizeLinear": 19}
 MAX_ELEMENTS = 2**29
 TRAINED, OTHER_BATCH, OTHER_SIZES = 0, 1, 2  #: what shape arithmetic is evaluated for; the sizes count on from there
 
@@ -56,6 +64,25 @@ class Constants:
         self.static = set(model.constants)
         self.measured: set[str] = set()
         self._classify()
+        for probe in self._shapes:
+            self._complete(probe)
+
+    def _complete(self, probe: int) -> None:
+        """Shapes that ONNX's inference left open, because a target shape is computed in a way that it does not follow.
+
+        Node by node, with the values of the operands that are known here.
+        """
+        shapes = self._shapes[probe]
+        for op in self._model.ops:
+            if not op.standard or op.captured or all(shapes.of(name) is not None for name in op.outputs if name):
+                continue
+            types = {name: shapes.type_of(name) for name in op.inputs if name}
+            given = {name: t for name, t in types.items() if t is not None}
+            if len(given) < len(types):
+                continue
+            known = {name: self._value(name, probe) for name in given if name in self.static and _small(shapes, name)}
+            data = {name: onnx.numpy_helper.from_array(a.values, name) for name, a in known.items() if a is not None}
+            shapes.note(_infer(op, self._model, given, data))
 
     def _classify(self) -> None:
         """Fill ``static`` (independent of the image) and ``measured`` (of those, what comes from a ``Shape``)."""
@@ -76,6 +103,19 @@ class Constants:
         """The constant behind a value, if it is one for every batch size and every image size; else ``None``."""
         return self._agreed(name, [OTHER_BATCH, *self._sizes])
 
+    def row(self, name: str) -> Array | None:
+        """The constant ``[1, ..]`` that a value repeats for each image; ``None`` if it is no such value."""
+        probes = [p for p in (TRAINED, OTHER_BATCH) if p in self._shapes]
+        arrays = [self._value(name, p) for p in probes]
+        rows = []
+        for probe, array in zip(probes, arrays, strict=True):
+            if array is None or array.shape[:1] != (self._shapes[probe].batch,):
+                return None
+            rows += list(array.values)
+        if not rows or any(not np.array_equal(row, rows[0]) for row in rows):
+            return None
+        return Array.of(name, np.asarray(rows[0])[None])
+
     def _agreed(self, name: str, probes: list[int]) -> Array | None:
         first = self.at_trained_size(name)
         for probe in probes:
@@ -83,6 +123,10 @@ class Constants:
             if other is not first and (other is None or first is None or not _same(first, other)):
                 return None
         return first
+
+    def same_at_every_size(self, name: str) -> bool:
+        """True for a value that may depend on the batch, but not on the image's size."""
+        return self._agreed(name, self._sizes) is not None
 
     def at_trained_size(self, name: str) -> Array | None:
         """The constant behind a value at the main batch size; numbers may contain that batch size."""
@@ -139,6 +183,26 @@ class Constants:
         return Array.of(op.outputs[0], np.array(dims[slice(op.attr("start", 0), op.attr("end"))], np.int64))
 
 
+def _small(shapes: Shapes, name: str) -> bool:
+    dims = shapes.of(name)
+    return dims is not None and int(np.prod(dims, dtype=object)) <= SMALL
+
+
+def _infer(
+    op: Op, model: Model, types: dict[str, onnx.TypeProto], data: dict[str, onnx.TensorProto]
+) -> dict[str, onnx.TypeProto]:
+    """Types of a node's outputs by ONNX's own rule for its operator; nothing where that knows no more."""
+    node = model.proto.graph.node[op.index]
+    try:
+        schema = onnx.defs.get_schema(op.op_type, op.since, "")
+        inferred: dict[str, onnx.TypeProto] = onnx.shape_inference.infer_node_outputs(
+            schema, node, types, data, opset_imports=list(model.proto.opset_import)
+        )
+    except Exception:  # the rule raises several types for what does not fit; then it stays unknown
+        return {}
+    return inferred
+
+
 def _constant_node(op: Op, name: str) -> Array | None:
     value = op.attr("value")
     if isinstance(value, Array):
@@ -164,7 +228,8 @@ def _fold(op: Op, name: str, operands: list[Array | None], shapes: Shapes) -> Ar
     node = helper.make_node(op.op_type, op.inputs, op.outputs, **attrs)
     inputs = [onnx.ValueInfoProto(name=n) for n in dict.fromkeys(op.inputs) if n]
     graph = helper.make_graph([node], "constant", inputs, [onnx.ValueInfoProto(name=name)])
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.since)])
+    since = max(op.since, EVALUATED_AS.get(op.op_type, 0))
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", since)])
     feeds = {n: a.values for n, a in zip(op.inputs, operands, strict=True) if a is not None}
     try:
         (result,) = ReferenceEvaluator(proto).run(None, feeds)

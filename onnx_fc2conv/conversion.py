@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from onnx import ModelProto
@@ -14,6 +15,8 @@ from .rewrite import Rewrite, Windowed
 from .settings import Size
 
 Verdict = Literal["exact", "padded", "global context"]
+
+Sizes = dict[str, Size]  #: the size of each image input; inputs that must have one size go by the first of them
 
 DEFAULT_GROWTHS = ((1, 3, 2), (4, 2, 1))  #: strides added per axis; unequal, so that swapped axes show
 
@@ -42,15 +45,25 @@ class Conversion:
         return {name: self.rewrite.values[name] for name in self.geometry.outputs}
 
     @property
-    def trained(self) -> Size:
-        """The input's trained size in pixels."""
-        return tuple(a.trained for a in self.plan.image.axes)
+    def trained(self) -> Sizes:
+        """The trained sizes in pixels."""
+        return {name: tuple(a.trained for a in images[0].axes) for name, images in self.plan.tied.items()}
 
     @property
-    def step(self) -> Size:
-        """The coarsest effective stride of any output, per axis, in pixels."""
-        grids = list(self.geometry.outputs.values())
-        return tuple(max(g.stride[i] for g in grids) for i in range(len(self.trained)))
+    def steps(self) -> Sizes:
+        """For each size the coarsest effective stride of any output that follows it, per axis, in pixels.
+
+        Where no output does (the image is only pooled as a whole), the coarsest of any map.
+        """
+        found = {}
+        for name, trained in self.trained.items():
+            strides = [g.stride for g in self.geometry.outputs.values() if g.source == name] or [
+                tuple(ceil(a.stride) for a in m.axes)
+                for m in self.plan.maps.values()
+                if len(m.axes) == len(trained) and all(a.source == name for a in m.axes)
+            ]
+            found[name] = tuple(map(max, zip(*strides, strict=True)))
+        return found
 
     @property
     def verdict(self) -> Verdict:
@@ -68,43 +81,59 @@ class Conversion:
         """The nodes because of which only sizes of the form trained + n * stride are valid."""
         return [c for c in self.plan.causes if c.kind == "phase"]
 
-    @property
-    def valid_sizes(self) -> str:
-        """Which input sizes the converted model takes, in words."""
-        aligned = " x ".join(f"{t} + n*{s}" for t, s in zip(self.trained, self.step, strict=True))
+    def valid_sizes(self, name: str) -> str:
+        """Which sizes of this input the converted model takes, in words."""
+        trained = self.trained[name]
+        aligned = " x ".join(f"{t} + n*{s}" for t, s in zip(trained, self.steps[name], strict=True))
         if self.phases:
             return aligned
-        return f"any from {text(self.trained)} on (aligned: {aligned})"
+        return f"any from {text(trained)} on (aligned: {aligned})"
 
-    def sizes(self, asked: tuple[Size, ...]) -> list[Size]:
-        """The sizes to verify at: the asked ones, or two of the form trained + n * stride.
+    def sizes(self, asked: tuple[Size, ...]) -> list[Sizes]:
+        """The sizes to verify at: the asked ones for every image input, or two of the form trained + n * stride.
+
+        By default inputs that may be of different sizes are.
 
         Raises:
-            UsageError: the model cannot have an asked size.
+            UsageError: the model cannot have an asked size, or its inputs were trained at different ones.
         """
         if not asked:
             return [
-                tuple(t + g * s for t, g, s in zip(self.trained, growth, self.step, strict=False))
-                for growth in DEFAULT_GROWTHS
+                {
+                    name: tuple(t + g * s for t, g, s in zip(trained, growths[k % 2], self.steps[name], strict=False))
+                    for k, (name, trained) in enumerate(self.trained.items())
+                }
+                for growths in (DEFAULT_GROWTHS, DEFAULT_GROWTHS[::-1])
             ]
-        for size in asked:
-            self._require_valid(size)
-        return list(asked)
-
-    def _require_valid(self, size: Size) -> None:
-        image = self.plan.image.name
-        if len(size) != len(self.trained):
+        if len(set(self.trained.values())) > 1:
             raise UsageError(
-                f"size {text(size)} has {len(size)} axes, input '{image}' has {len(self.trained)} spatial ones"
+                f"no size can be asked for: the image inputs were trained at different ones ({words(self.trained)}), "
+                "and each is verified at two of its own"
             )
-        if any(n < t for n, t in zip(size, self.trained, strict=True)):
-            raise UsageError(f"size {text(size)} is smaller than the trained size {text(self.trained)}")
-        aligned = all((n - t) % s == 0 for n, t, s in zip(size, self.trained, self.step, strict=True))
+        for size in asked:
+            for name in self.trained:
+                self._require_valid(name, size)
+        return [dict.fromkeys(self.trained, size) for size in asked]
+
+    def _require_valid(self, name: str, size: Size) -> None:
+        trained = self.trained[name]
+        if len(size) != len(trained):
+            raise UsageError(f"size {text(size)} has {len(size)} axes, input '{name}' has {len(trained)} spatial ones")
+        if any(n < t for n, t in zip(size, trained, strict=True)):
+            raise UsageError(f"size {text(size)} is smaller than the trained size {text(trained)}")
+        aligned = all((n - t) % s == 0 for n, t, s in zip(size, trained, self.steps[name], strict=True))
         if self.phases and not aligned:
-            cause = self.phases[0]
-            raise UsageError(f"size {text(size)} is not of the form {self.valid_sizes}: {cause.detail}", cause.node)
+            cause, form = self.phases[0], self.valid_sizes(name)
+            raise UsageError(f"size {text(size)} is not of the form {form}: {cause.detail}", cause.node)
 
 
 def text(size: Size) -> str:
     """``512x1024``."""
     return "x".join(map(str, size))
+
+
+def words(sizes: Sizes) -> str:
+    """``512x1024``, or ``'a' 512x1024, 'b' 256x512`` where inputs have different sizes."""
+    if len(set(sizes.values())) == 1:
+        return text(next(iter(sizes.values())))
+    return ", ".join(f"'{name}' {text(size)}" for name, size in sizes.items())

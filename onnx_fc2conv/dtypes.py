@@ -6,6 +6,11 @@ in another order, so what may differ is rounding: every node rounds its result o
 with sqrt(T) (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 2.8). Four standard
 deviations of both make a bound that a correct conversion does not cross and that every kind of mistake crosses
 by orders of magnitude (the sabotage tests show it).
+
+A node that quantises rounds to a step, about ``2 ** -bits`` of its range. Where two computations differ by rounding, a
+value next to the middle between two steps goes to the one in one of them and to the other in the other, and from there
+on they differ by a step. How often that happens follows from the same bound: as often as the rounding error is wide,
+measured in steps.
 """
 
 from __future__ import annotations
@@ -42,6 +47,18 @@ _TABLE: dict[int, ElementType] = {
     # In onnx.reference, np.matmul (Conv) promotes bfloat16 to float32 and np.dot (Gemm) sums products in float32; both
     # results are rounded once. Sums without products (a mean) round after each term, in the same order on both sides.
     TensorProto.BFLOAT16: ElementType("bfloat16", 2.0**-7, 2.0**-23, in_onnxruntime=False),
+}
+
+#: What one rounding of a quantised type is worth, relative to its range.
+STEPS: dict[int, float] = {
+    TensorProto.INT8: 2.0**-8,
+    TensorProto.UINT8: 2.0**-8,
+    TensorProto.INT16: 2.0**-16,
+    TensorProto.UINT16: 2.0**-16,
+    TensorProto.INT4: 2.0**-4,
+    TensorProto.UINT4: 2.0**-4,
+    TensorProto.FLOAT8E4M3FN: 2.0**-4,
+    TensorProto.FLOAT8E5M2: 2.0**-3,
 }
 
 
@@ -100,3 +117,24 @@ def tolerance(elem_type: int, terms: int, nodes: int) -> float:
     if row is None:
         return 0.0
     return SAFETY * (row.eps * math.sqrt(max(nodes, 1)) + row.accumulator_eps * math.sqrt(max(terms, 1)))
+
+
+def quantised_tolerance(step: float, nodes: int) -> float:
+    """Largest accepted error where rounding may have moved values by a step of a quantised type.
+
+    Args:
+        step: the coarsest step, an entry of ``STEPS``.
+        nodes: nodes that quantise.
+    """
+    return SAFETY * step * math.sqrt(nodes)
+
+
+def share_of_flips(step: float, values: int, rounding: float) -> float:
+    """Largest accepted share of answers in which a quantised value went to another step.
+
+    Args:
+        step: the finest step, an entry of ``STEPS``.
+        values: values that are quantised for one answer.
+        rounding: tolerance of the same computation without quantising.
+    """
+    return min(SAFETY * values * (rounding / SAFETY) / step, 1.0)

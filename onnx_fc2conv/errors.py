@@ -48,6 +48,10 @@ class BatchBaked(Unliftable):
     """A view that only makes sense for a batch of one, in a model that declares any batch size."""
 
 
+class PositionDependent(Unliftable):
+    """A node that fits the trained size of its map only: right on a window, and so in a head, but not on a map."""
+
+
 class VerificationFailed(Fc2ConvError):
     """The converted model was built and a check rejected it; nothing is written."""
 

@@ -1,14 +1,16 @@
 """Every spelling of "feature map becomes vector", recognised by what it does.
 
 A view operator moves no value, it only renames positions. So it is run on an array of positions: ``arange`` shaped
-like the value, for as many images as the batch has. If afterwards every image still owns one row, and all rows show
-the same order, the operator is a view per image, whatever its spelling (``[0, -1]``, ``[-1, K]``, ``[N, K]``,
-``Flatten(axis=-3)``, a shape computed at run time); if not, it mixes images and is refused.
+like the value, for as many images as the batch has. If afterwards every image's values are still together, in the same
+order for all, the operator is a view per image, whatever its spelling (``[0, -1]``, ``[-1, K]``, ``[N, K]``,
+``Flatten(axis=-3)``, a shape computed at run time); if not, it mixes images and is refused. A view may also move or
+merge the batch axis (``[N * rows, K]``) or drop it (one image as ``[K]``): the ``Layout`` keeps track of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,36 +59,106 @@ def _target(op: Op, shape: tuple[int, ...], operand: list[int] | None) -> list[i
     return [shape[i] if d == 0 else d for i, d in enumerate(operand)]
 
 
-def per_image(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The order of one image's values behind a view, given the positions before and after it.
+@dataclass(frozen=True)
+class Layout:
+    """Where the original keeps the batch of a head value; the features are all its other axes, in order.
+
+    Attributes:
+        before: number of feature axes in front of the batch axis, 0 as a rule (a Transpose may put it elsewhere);
+            ``None`` where one image's batch axis has been reshaped away.
+        merged: the first axis counts images times first features, ``N * features[0]`` rows.
+    """
+
+    before: int | None = 0
+    merged: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """True for ``[N, *features]``."""
+        return self.before == 0 and not self.merged
+
+    def rank(self, features: tuple[int, ...]) -> int:
+        """Rank of the original value."""
+        return len(features) + (self.before is not None) - self.merged
+
+    def shape(self, features: tuple[int, ...], batch: int) -> tuple[int, ...]:
+        """Shape of the original value."""
+        if self.before is None:
+            return features
+        if self.merged:
+            return (batch * features[0], *features[1:])
+        return (*features[: self.before], batch, *features[self.before :])
+
+    def feature(self, axis: int) -> int | None:
+        """Which feature axis an axis (>= 0) of the original value is; ``None`` for the one that holds the batch."""
+        if self.before is None:
+            return axis
+        if self.merged:
+            return axis if axis else None
+        return None if axis == self.before else axis - (axis > self.before)
+
+    def without(self, features: Sequence[int]) -> Layout:
+        """The layout after these feature axes are dropped."""
+        if self.before is None:
+            return self
+        return replace(self, before=self.before - sum(f < self.before for f in features))
+
+    def positions(self, features: tuple[int, ...], batch: int) -> np.ndarray:
+        """Positions (``n * size + k`` for the k-th feature of the n-th image), shaped like the original value."""
+        flat = np.arange(batch * int(np.prod(features)), dtype=np.int64)
+        if self.before in (None, 0):
+            return flat.reshape(self.shape(features, batch))
+        return np.moveaxis(flat.reshape(batch, *features), 0, self.before or 0)
+
+
+def behind_view(after: np.ndarray, batch: int) -> tuple[Layout, np.ndarray]:
+    """Where every image's values are behind a view.
+
+    1. Some axis counts the images: the batch axis.
+    2. There is one image, and no axis counts it.
+    3. The first axis counts the rows of all images, each image's together.
 
     Args:
-        before: positions with the batch as first axis.
-        after: the same behind the view.
+        after: the positions behind the view, as ``Layout.positions`` numbers them.
+        batch: number of images.
 
     Returns:
-        Array shaped like one row of ``after``; its entries are flat positions inside one image of ``before``.
+        The layout, and one image's order: shaped like its features; entries are positions inside one image before.
 
     Raises:
-        ValueError: an image does not own exactly one row.
+        ValueError: an image's values are not together, or differ in order from another's.
     """
-    batch, size = before.shape[0], before[0].size
-    rows = after.shape[0] if after.ndim else 1
-    if rows != batch or after.ndim == 0:
-        row = list(after.shape[1:])
-        if rows % batch == 0:
-            raise ValueError(f"turns one image into {rows // batch} rows of {row}, so rows would mix windows")
-        raise ValueError(f"merges the images of a batch into {rows} row(s), so rows would mix windows")
-    order: np.ndarray = after[0]
-    if any(not np.array_equal(after[n], order + n * size) for n in range(batch)):
-        raise ValueError("mixes the values of different images")
-    return order
+    size = after.size // batch
+    if batch == 1 and after.shape[:1] != (1,):
+        return Layout(None), after
+    for axis in range(after.ndim):
+        order = _order(np.moveaxis(after, axis, 0), size) if after.shape[axis] == batch else None
+        if order is not None:
+            return Layout(axis), order
+    if after.ndim and after.shape[0] % batch == 0:
+        order = _order(after.reshape(batch, after.shape[0] // batch, *after.shape[1:]), size)
+        if order is not None:
+            return Layout(merged=True), order
+    if after.ndim and after.shape[0] < batch:
+        raise ValueError(f"merges the images of a batch into {after.shape[0]} row(s), so rows would mix windows")
+    raise ValueError("mixes the values of different images")
+
+
+def _order(images: np.ndarray, size: int) -> np.ndarray | None:
+    """What is common to all images (the first axis), or ``None`` if one is not like the first."""
+    starts = np.arange(len(images)).reshape(-1, *[1] * (images.ndim - 1)) * size
+    first: np.ndarray = images[0]
+    return first if np.array_equal(images, first + starts) else None
 
 
 def covers_map(op: Op, spatial: list[int]) -> bool:
-    """True if a pool's one window is the whole map, without pads: then its stride means nothing."""
+    """True if a pool's one window is the whole map, without pads: then its stride means nothing.
+
+    ``auto_pad=SAME_*`` pads nothing where the stride leaves no room for a second window.
+    """
     kernel, rank = op.attr("kernel_shape"), len(spatial)
-    unpadded = op.attr("auto_pad", "NOTSET") in ("NOTSET", "VALID") and not any(op.attr("pads") or ())
+    single = all(s >= n for s, n in zip(op.attr("strides", [1] * rank), spatial, strict=False))
+    unpadded = (single or op.attr("auto_pad", "NOTSET") in ("NOTSET", "VALID")) and not any(op.attr("pads") or ())
     undilated = all(d == 1 for d in op.attr("dilations", [1] * rank))
     return bool(kernel == spatial and max(spatial, default=1) > 1 and unpadded and undilated)
 

@@ -10,7 +10,7 @@ whose normal forms are equal align at every input size, so alignment is decided 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd
 from typing import Any
@@ -35,7 +35,7 @@ class SizeLaw:
 
     def then(self, mul: int, add: int, div: int) -> SizeLaw:
         """This law followed by ``n -> (n * mul + add) // div``, in normal form."""
-        steps = list(self.steps)
+        steps = list(self.steps) if mul else []
         while True:
             common = gcd(mul, div)
             mul, add, div = mul // common, add // common, div // common
@@ -73,7 +73,7 @@ class Axis:
     """One spatial axis of a value in the backbone, traced from the input that it comes from.
 
     Attributes:
-        source: name of the graph input.
+        source: name of the graph input; of inputs that must have one size, the first.
         index: which of its spatial axes, in the order in which the first sliding operator takes them.
         trained: the input's trained size along it, in pixels.
         law: this value's size along it.
@@ -139,10 +139,10 @@ class Grid:
     """All window positions over one feature map, per spatial axis.
 
     Attributes:
-        source: the graph input that the map is computed from.
+        source: the graph input that the map is computed from; of inputs that must have one size, the first.
         trained_size: that input's trained size, in pixels.
         window: size of the window on the feature map, in cells.
-        stride: effective stride, in pixels.
+        stride: effective stride, in pixels; where the map was pooled whole, that of the map in front of the pool.
         laws: grid size as a function of the input size, per axis.
         field: receptive field size of one map cell, in pixels.
         padding: effective padding before the first pixel, in pixels.
@@ -165,7 +165,7 @@ class Grid:
             axes[0].source,
             tuple(a.trained for a in axes),
             window,
-            tuple(int(a.stride) for a in axes),
+            tuple(a.stride.numerator for a in axes),
             laws,
             tuple(int(a.field) for a in axes),
             tuple(int(a.padding) for a in axes),
@@ -173,7 +173,19 @@ class Grid:
 
     def aligns_with(self, other: Grid) -> bool:
         """True if both have the same cells at every input size, so that their values may meet in one node."""
-        return (self.source, self.laws, self.stride) == (other.source, other.laws, other.stride)
+        aligned = self.stride == other.stride or self.whole_image
+        return (self.source, self.laws) == (other.source, other.laws) and aligned
+
+    @property
+    def whole_image(self) -> bool:
+        """True if there is one cell at every input size, because the map was pooled whole."""
+        return all(law.is_constant for law in self.laws)
+
+    def every(self, ratio: tuple[int, ...]) -> Grid:
+        """Every ``ratio``-th cell per axis, from the first on."""
+        stride = tuple(s * r for s, r in zip(self.stride, ratio, strict=True))
+        laws = tuple(law.then(1, r - 1, r) for law, r in zip(self.laws, ratio, strict=True))
+        return replace(self, stride=stride, laws=laws)
 
     def grid_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Window positions per axis for an input of ``size`` pixels.
@@ -187,10 +199,22 @@ class Grid:
             raise ValueError(f"size {size} is smaller than the trained size {self.trained_size}")
         return tuple(law(n) for law, n in zip(self.laws, size, strict=True))
 
-    def box(self, *cell: int) -> tuple[int, ...]:
-        """Input box of one grid cell in pixels: all starts, then all ends (``y0, x0, y1, x1``)."""
+    def box(self, *cell: int, size: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """Input box of one grid cell in pixels: all starts, then all ends (``y0, x0, y1, x1``).
+
+        Args:
+            cell: its indices.
+            size: the input's size in pixels, which is the box of an answer for the whole image.
+
+        Raises:
+            ValueError: wrong number of indices, or the answer is for the whole image and no size is given.
+        """
         if len(cell) != len(self.stride):
             raise ValueError(f"cell {cell} has {len(cell)} indices, the grid has {len(self.stride)} axes")
+        if self.whole_image and size is None:
+            raise ValueError("the answer is for the whole image; give its size: box(0, 0, size=(height, width))")
+        if self.whole_image and size is not None:
+            return (0,) * len(size) + size
         starts = tuple(i * s for i, s in zip(cell, self.stride, strict=True))
         return starts + tuple(y + t for y, t in zip(starts, self.trained_size, strict=True))
 
@@ -220,9 +244,9 @@ class Geometry:
         """``Grid.grid_size`` of the grid that all outputs share."""
         return self.grid.grid_size(size)
 
-    def box(self, *cell: int) -> tuple[int, ...]:
+    def box(self, *cell: int, size: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """``Grid.box`` of the grid that all outputs share."""
-        return self.grid.box(*cell)
+        return self.grid.box(*cell, size=size)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, also what is stored in the converted model's ``metadata_props``."""

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from .errors import Unliftable
+from .errors import PositionDependent, Unliftable
 from .tensors import read
 
 UNARY = frozenset(
@@ -131,6 +131,10 @@ class Op:
         """Raise ``Unliftable`` with this reason if the condition holds."""
         if condition:
             raise self.refuse(reason)
+
+    def fits_one_size(self, reason: str) -> PositionDependent:
+        """The error that names this node as one that fits one size of its map only; raise it."""
+        return PositionDependent(reason, str(self))
 
     def reads(self) -> Iterable[str]:
         """Names of all values that the node needs, those of its subgraphs included."""

@@ -74,7 +74,7 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
         Fc2ConvError: one of its kinds.
     """
     model, name = model_io.load(source)
-    conversion = prepare(model, name, settings.runtime)
+    conversion = prepare(model, name, settings)
     if settings.require_exact and conversion.verdict != "exact":
         cause = conversion.inexact[0]
         reason = f"the model is not exact but {conversion.verdict} ({cause.detail}), and exactness was required"
@@ -105,24 +105,24 @@ def verify(original: Any, converted: Any, settings: Settings, progress: Progress
     """
     from .verification import Verifier
 
-    conversion = prepare(*model_io.load(original), settings.runtime)
+    conversion = prepare(*model_io.load(original), settings)
     given, _ = model_io.load(converted)
     sizes = conversion.sizes(settings.sizes)
     return build(conversion, sizes, Verifier(conversion, given.proto, given.folder, progress).run(sizes))
 
 
-def prepare(model: Model, name: str, runtime: str = "onnxruntime") -> Conversion:
-    """Find, lift, assemble and free, without any check; ``runtime`` is what is going to check.
+def prepare(model: Model, name: str, settings: Settings | None = None) -> Conversion:
+    """Find, lift, assemble and free, without any check; the settings say which runtime is going to check.
 
     Raises:
         NothingToConvert, Unliftable, UnreadableModel
     """
-    plan, rewrite = _analyse(model, runtime)
+    plan, rewrite = _analyse(model, settings)
     converted = assemble(plan, rewrite)
     return Conversion(name, plan, rewrite, converted, spatial.free(converted, plan, rewrite))
 
 
-def _analyse(model: Model, runtime: str = "onnxruntime") -> tuple[Plan, Rewrite]:
+def _analyse(model: Model, settings: Settings | None = None) -> tuple[Plan, Rewrite]:
     """Find and lift the heads.
 
     Where the batch is symbolic, shapes are inferred for two batch sizes, so that a number that contains the batch is
@@ -130,16 +130,19 @@ def _analyse(model: Model, runtime: str = "onnxruntime") -> tuple[Plan, Rewrite]
     """
     declared = shapes.declared_batch(model)
     if declared is not None:
-        return _lifted(heads.find(model, shapes.infer(model, declared), None), runtime)
+        return _lifted(model, shapes.infer(model, declared), None, settings)
     batch, other = PROBED_BATCHES
     try:
-        return _lifted(heads.find(model, shapes.infer(model, batch), shapes.infer(model, other)), runtime)
+        return _lifted(model, shapes.infer(model, batch), shapes.infer(model, other), settings)
     except BatchBaked:
-        return _lifted(heads.find(model, shapes.infer(model, 1), shapes.infer(model, other)), runtime)
+        return _lifted(model, shapes.infer(model, 1), shapes.infer(model, other), settings)
 
 
-def _lifted(plan: Plan, runtime: str) -> tuple[Plan, Rewrite]:
-    plan = replace(plan, runtime=runtime)
+def _lifted(
+    model: Model, known: shapes.Shapes, other: shapes.Shapes | None, settings: Settings | None
+) -> tuple[Plan, Rewrite]:
+    settings = settings or Settings()
+    plan = replace(heads.find(model, known, other, settings.global_pool == "keep"), runtime=settings.runtime)
     return plan, lift(plan)
 
 

@@ -27,10 +27,12 @@ class FeatureMap:
     Attributes:
         name: value name in the model.
         dims: one entry per axis of the tensor.
+        pooled: the spatial axes that it has no more, because the map was pooled whole along them.
     """
 
     name: str
     dims: Dims
+    pooled: tuple[Axis, ...] = ()
 
     @property
     def spatial(self) -> list[int]:
@@ -80,7 +82,7 @@ class Plan:
         cuts: names of the maps that are flattened, in order of use.
         head: the head's nodes, in topological order.
         causes: why the maps differ from what the original computes on an image crop; empty if they do not.
-        image: the image input as a map.
+        images: the image inputs that are freed, as maps of themselves, in the order of the model.
         runtime: name of the runtime that will check the conversion, a value of ``settings.RUNTIMES``.
     """
 
@@ -93,5 +95,13 @@ class Plan:
     cuts: list[str]
     head: list[Op]
     causes: list[Cause]
-    image: FeatureMap
+    images: list[FeatureMap]
     runtime: str = "onnxruntime"
+
+    @property
+    def tied(self) -> dict[str, list[FeatureMap]]:
+        """The image inputs by the one whose size they have: those whose values meet share one."""
+        found: dict[str, list[FeatureMap]] = {}
+        for image in self.images:
+            found.setdefault(image.axes[0].source, []).append(image)
+        return found

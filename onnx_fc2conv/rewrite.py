@@ -1,9 +1,10 @@
 """What a lift gives: values of the head for all window positions at once, and the nodes that compute them.
 
 A head value ``[N, d1, .., dr]`` of the original becomes ``[N, d1, .., dr, *grid]``: the grid axes trail, so axis
-numbers >= 0 keep their meaning. Right behind the flattening a value is still *unread*: the feature map itself plus a
-pending window and the order in which the vector lists the window's values. Elementwise operators commute with
-windowing and act on the map; the first FC spends the window.
+numbers >= 0 keep their meaning. Where the original keeps its batch elsewhere, the lifted value still has it first.
+Right behind the flattening a value is still *unread*: the feature map itself plus a pending window and the order in
+which the vector lists the window's values. Elementwise operators commute with windowing and act on the map; the first
+FC spends the window.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from onnx import NodeProto, TensorProto
 
+from .flatten import Layout
 from .geometry import Grid
 
 
@@ -47,10 +49,13 @@ class Windowed:
 
     Attributes:
         tensor: value name in the converted model.
-        features: the original value's dims behind the batch axis.
+        features: the original value's dims without the batch.
         elem_type: ``TensorProto.DataType``.
         grid: the window positions.
         unread: the pending window, or ``None`` once spent.
+        layout: where the original value keeps the batch; the lifted value has it first, whatever this says.
+        parts: values whose features stand side by side in this one, which is not computed yet (it has no tensor).
+        everywhere: the value is the same for all windows; its grid axes have size 1.
     """
 
     tensor: str
@@ -58,11 +63,14 @@ class Windowed:
     elem_type: int
     grid: Grid
     unread: Unread | None = None
+    layout: Layout = field(default_factory=Layout)
+    parts: tuple[Windowed, ...] = ()
+    everywhere: bool = False
 
     @property
     def rank(self) -> int:
-        """Rank of the original value, the batch axis included."""
-        return 1 + len(self.features)
+        """Rank of the original value."""
+        return self.layout.rank(self.features)
 
     @property
     def grid_rank(self) -> int:
@@ -74,9 +82,19 @@ class Windowed:
         return replace(self, tensor=tensor, elem_type=self.elem_type if elem_type is None else elem_type)
 
     def spent(self, tensor: str, features: tuple[int, ...], elem_type: int | None = None) -> Windowed:
-        """A value whose window is spent, with these features."""
+        """A value whose window is spent, with these features; the batch stays where it is."""
         elem_type = self.elem_type if elem_type is None else elem_type
-        return replace(self, tensor=tensor, features=features, elem_type=elem_type, unread=None)
+        return replace(
+            self, tensor=tensor, features=features, elem_type=elem_type, unread=None, parts=(), everywhere=False
+        )
+
+    def placed(self, layout: Layout) -> Windowed:
+        """The same value, of which the original keeps the batch elsewhere."""
+        return replace(self, layout=layout)
+
+    def on_grid(self, grid: Grid) -> Windowed:
+        """The same value, with its cells on this grid."""
+        return replace(self, grid=grid)
 
     def reordered(self, order: np.ndarray) -> Windowed:
         """Still unread, the features listed in another order or in part."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .errors import UsageError
@@ -22,9 +22,16 @@ class Settings:
 
     sizes: tuple[Size, ...] = _option(
         (),
-        "enlarged input size to verify at, in pixels (repeatable; default: two sizes of the form trained + n * stride)",
+        "enlarged size to verify at, in pixels, of every image input "
+        "(repeatable; default: two sizes of the form trained + n * stride)",
         flag="--size",
         metavar="HxW",
+    )
+    global_pool: str = _option(
+        "window",
+        "a pool over the whole map becomes a pool over the window (default), or stays global: one answer for any image",
+        choices=("window", "keep"),
+        metavar="window|keep",
     )
     require_exact: bool = _option(
         False, "refuse unless every answer is proven to equal the original model on the image crop"
@@ -34,7 +41,8 @@ class Settings:
         "onnxruntime",
         "what runs the checks: onnxruntime (default), or onnx.reference, which is slow and also takes float64 and "
         "bfloat16",
-        metavar=f"{{{','.join(RUNTIMES)}}}",
+        choices=RUNTIMES,
+        metavar="|".join(RUNTIMES),
     )
     report: str | None = _option(None, "also write the report to FILE (.json, or .md for Markdown)", metavar="FILE")
     quiet: bool = _option(False, "print nothing but errors")
@@ -43,8 +51,10 @@ class Settings:
         for size in self.sizes:
             if not size or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in size):
                 raise UsageError(f"size {size!r} is not a tuple of positive pixel counts, such as (512, 1024)")
-        if self.runtime not in RUNTIMES:
-            raise UsageError(f"runtime {self.runtime!r} is none of {', '.join(RUNTIMES)}")
+        for f in fields(self):
+            choices = f.metadata.get("choices")
+            if choices and getattr(self, f.name) not in choices:
+                raise UsageError(f"{f.name} {getattr(self, f.name)!r} is none of {', '.join(choices)}")
         if self.report is not None and not self.report.lower().endswith((".json", ".md")):
             raise UsageError(f"report file '{self.report}' must end in .json or .md")
 

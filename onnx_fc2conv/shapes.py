@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, TensorProto, TypeProto, ValueInfoProto, helper
 
 from .errors import UnreadableModel
 from .ops import Model
@@ -32,6 +32,23 @@ class Shapes:
         if dims is None or any(d is None for d in dims):
             return None
         return tuple(d for d in dims if d is not None)
+
+    def type_of(self, name: str) -> TypeProto | None:
+        """Element type and static shape as ONNX writes them, or ``None`` if they are not known."""
+        dims, elem_type = self.of(name), self.elem_types.get(name, 0)
+        if dims is None or not elem_type:
+            return None
+        return helper.make_tensor_type_proto(elem_type, dims)
+
+    def note(self, types: Mapping[str, TypeProto]) -> None:
+        """Add what was found out later."""
+        for name, value in types.items():
+            tensor = value.tensor_type
+            if value.WhichOneof("value") != "tensor_type":
+                continue
+            self.elem_types[name] = tensor.elem_type
+            if tensor.HasField("shape"):
+                self.dims[name] = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
 
 
 def declared_batch(model: Model) -> int | None:

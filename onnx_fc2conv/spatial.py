@@ -21,14 +21,15 @@ def free(proto: ModelProto, plan: Plan, rewrite: Rewrite) -> Geometry:
     symbols = _symbols(plan)
     touched = _touched(plan)
     mapped = {name: m.dims for name, m in plan.maps.items()} | plan.shadows
-    image = next(i for i in plan.model.proto.graph.input if i.name == plan.image.name)
-    batch = image.type.tensor_type.shape.dim[0]
+    batches = {i.name: i.type.tensor_type.shape.dim[0] for i in plan.model.inputs if i.name in symbols}
+    images = {image.name: image.dims for image in plan.images}
     for value in graph.input:
-        if value.name == plan.image.name:
-            _free_map(value, plan.image.dims, symbols)
+        if value.name in images:
+            _free_map(value, images[value.name], symbols)
     for value in graph.output:
         if value.name in rewrite.values:
-            _declare(value, rewrite.values[value.name], batch, symbols)
+            source = rewrite.values[value.name].grid.source
+            _declare_output(value, rewrite.values[value.name], batches[source], symbols[source])
         elif value.name in mapped:
             _free_map(value, mapped[value.name], symbols)
         elif value.name in touched:
@@ -40,7 +41,8 @@ def free(proto: ModelProto, plan: Plan, rewrite: Rewrite) -> Geometry:
     kept = [v for v in graph.value_info if v.name in present and (v.name in known or v.name not in touched)]
     for value in kept:
         if value.name in rewrite.values:
-            _declare(value, rewrite.values[value.name], batch, symbols)
+            source = rewrite.values[value.name].grid.source
+            _declare(value, rewrite.values[value.name], batches[source], symbols[source])
         elif value.name in mapped:
             _free_map(value, mapped[value.name], symbols)
     copies = [ValueInfoProto.FromString(v.SerializeToString()) for v in kept]
@@ -52,8 +54,8 @@ def free(proto: ModelProto, plan: Plan, rewrite: Rewrite) -> Geometry:
 
 
 def _touched(plan: Plan) -> set[str]:
-    """Every value that the image, or only its shape, has a part in: what is declared of its size may be stale."""
-    touched = {plan.image.name}
+    """Every value that an image, or only its shape, has a part in: what is declared of its size may be stale."""
+    touched = {image.name for image in plan.images}
     for op in plan.model.ops:
         if any(name in touched for name in op.reads()):
             touched |= {name for name in op.outputs if name}
@@ -66,8 +68,11 @@ def _forget_sizes(value: ValueInfoProto) -> None:
         dim.ClearField("dim_value")
 
 
-def _symbols(plan: Plan) -> tuple[str, ...]:
-    """Names for the input's spatial dims that no dim of the model uses for something else."""
+def _symbols(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Names for the spatial dims of each input that no dim of the model uses for something else.
+
+    Inputs that must have one size share theirs, by the first of them.
+    """
     graph = plan.model.proto.graph
     taken = {
         d.dim_param
@@ -75,17 +80,21 @@ def _symbols(plan: Plan) -> tuple[str, ...]:
         for d in value.type.tensor_type.shape.dim
         if d.dim_param
     }
-    names = []
-    for name in NAMES.get(len(plan.image.axes), tuple(f"size_{i}" for i in range(len(plan.image.axes)))):
-        n, free_name = 1, name
-        while free_name in taken:
-            n += 1
-            free_name = f"{name}_{n}"
-        names.append(free_name)
-    return tuple(names)
+    symbols = {}
+    for source, images in plan.tied.items():
+        rank, names = len(images[0].axes), []
+        for name in NAMES.get(rank, tuple(f"size_{i}" for i in range(rank))):
+            n, free_name = 1, name
+            while free_name in taken:
+                n += 1
+                free_name = f"{name}_{n}"
+            names.append(free_name)
+        taken |= set(names)
+        symbols[source] = tuple(names)
+    return symbols
 
 
-def _free_map(value: ValueInfoProto, known: Dims, symbols: tuple[str, ...]) -> None:
+def _free_map(value: ValueInfoProto, known: Dims, symbols: dict[str, tuple[str, ...]]) -> None:
     dims = value.type.tensor_type.shape.dim
     if len(dims) != len(known):
         if value.type.tensor_type.HasField("shape"):
@@ -93,7 +102,7 @@ def _free_map(value: ValueInfoProto, known: Dims, symbols: tuple[str, ...]) -> N
         return
     for dim, meaning in zip(dims, known, strict=True):
         if isinstance(meaning, Axis):
-            _set(dim, meaning.law, symbols[meaning.index])
+            _set(dim, meaning.law, symbols[meaning.source][meaning.index])
 
 
 def _set(dim: TensorShapeProto.Dimension, law: SizeLaw, symbol: str) -> None:
@@ -107,13 +116,41 @@ def _set(dim: TensorShapeProto.Dimension, law: SizeLaw, symbol: str) -> None:
 def _declare(
     value: ValueInfoProto, lifted: Windowed, batch: TensorShapeProto.Dimension, symbols: tuple[str, ...]
 ) -> None:
+    _declare_dims(value, lifted, [batch, *lifted.features], symbols)
+
+
+def _declare_output(
+    value: ValueInfoProto, lifted: Windowed, batch: TensorShapeProto.Dimension, symbols: tuple[str, ...]
+) -> None:
+    """A graph output keeps its axes, the batch among them wherever it was; the grid axes trail."""
+    layout = lifted.layout
+    images: TensorShapeProto.Dimension | int = batch
+    if layout.merged:  # the rows of all images: as many as declared, if that is known
+        images = TensorShapeProto.Dimension()
+        before = value.type.tensor_type.shape.dim
+        if batch.dim_value:
+            images.dim_value = batch.dim_value * lifted.features[0]
+        elif len(before) == lifted.rank and before[0].dim_param:
+            images.dim_param = before[0].dim_param
+    dims: list[TensorShapeProto.Dimension | int] = list(lifted.features[layout.merged :])
+    if layout.before is not None:
+        dims.insert(layout.before, images)
+    _declare_dims(value, lifted, dims, symbols)
+
+
+def _declare_dims(
+    value: ValueInfoProto, lifted: Windowed, front: list[TensorShapeProto.Dimension | int], symbols: tuple[str, ...]
+) -> None:
     tensor = value.type.tensor_type
     tensor.elem_type = lifted.elem_type
     tensor.shape.Clear()
     tensor.shape.SetInParent()
-    tensor.shape.dim.add().CopyFrom(batch)
-    for size in lifted.features:
-        tensor.shape.dim.add().dim_value = size
+    for size in front:
+        dim = tensor.shape.dim.add()
+        if isinstance(size, int):
+            dim.dim_value = size
+        else:
+            dim.CopyFrom(size)
     for law, symbol in zip(lifted.grid.laws, symbols, strict=True):
         _set(tensor.shape.dim.add(), law, symbol)
 

@@ -255,6 +255,8 @@ COVERS = {
     "more than it": ({"kernel_shape": [8, 5]}, [7, 5], False),
     "pads": ({"kernel_shape": [7, 5], "pads": [0, 1, 0, 1]}, [7, 5], False),
     "SAME": ({"kernel_shape": [7, 5], "auto_pad": "SAME_UPPER"}, [7, 5], False),
+    "SAME with one window": ({"kernel_shape": [7, 5], "auto_pad": "SAME_UPPER", "strides": [7, 9]}, [7, 5], True),
+    "SAME with two": ({"kernel_shape": [7, 5], "auto_pad": "SAME_LOWER", "strides": [7, 4]}, [7, 5], False),
     "dilated": ({"kernel_shape": [7, 5], "dilations": [1, 2]}, [7, 5], False),
     "one cell": ({"kernel_shape": [1, 1]}, [1, 1], False),
     "no kernel": ({}, [7, 5], False),

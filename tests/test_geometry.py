@@ -124,6 +124,7 @@ def test_a_constant_step_makes_the_law_constant(before: list[Step], size: int, a
     law = law_of([*before, (0, size, 1), *after])
     assert law.is_constant
     assert {law(n) for n in SIZES} == {one_by_one(after, size)}
+    assert law == law_of([(0, one_by_one(after, size), 1)]), "what came before must not tell equal laws apart"
 
 
 # -- window operators, against onnxruntime -----------------------------------------------------------------------------

@@ -16,17 +16,18 @@ from onnx import ModelProto
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv.report import markdown, print_report
-from onnx_fc2conv.report.data import CauseRow, CheckRow, HeadRow, NodeRow, OutputRow, Report
+from onnx_fc2conv.report.data import CauseRow, CheckRow, HeadRow, ImageRow, NodeRow, OutputRow, Report
 from tests.networks import Head, network
 from tests.test_cli import EXACT, LINEAR, MODELS, PADDED, call
 
 KEYS = {
     Report: """tool input output status verified runtime image_input trained_size sizes valid_sizes verdict causes
-    unbaked deviation heads outputs checks geometry schema""",
+    unbaked deviation heads outputs checks geometry images schema""",
+    ImageRow: "name shape trained_size same_size_as valid_sizes sizes",
     CauseRow: "node kind detail",
     HeadRow: "feature_map feature_map_shape nodes",
     NodeRow: "node op to kernel",
-    OutputRow: "name shape window stride receptive_field grids",
+    OutputRow: "name shape window stride receptive_field grids whole_image",
     CheckRow: "name size passed cells cells_total error tolerance note",
 }
 ONE_SCREEN = 60  #: lines
@@ -134,7 +135,7 @@ def x(numbers: list[int]) -> str:
 
 @pytest.mark.parametrize("kind", KEYS, ids=lambda k: k.__name__)
 def test_the_fields_are_the_golden_ones(kind: Any) -> None:
-    """Another list here is another schema: raise ``SCHEMA`` and say so in the changelog."""
+    """A field that goes or changes its meaning is another schema: raise ``SCHEMA`` and say so in the changelog."""
     assert [f.name for f in fields(kind)] == KEYS[kind].split()
 
 
@@ -144,7 +145,7 @@ def test_json_has_schema_1_and_all_fields(function: Any) -> None:
     data = json.loads(getattr(report, "report", report).to_json())
     assert data["schema"] == 1
     assert set(data) == set(KEYS[Report].split())
-    rows = {"causes": CauseRow, "heads": HeadRow, "outputs": OutputRow, "checks": CheckRow}
+    rows = {"causes": CauseRow, "heads": HeadRow, "images": ImageRow, "outputs": OutputRow, "checks": CheckRow}
     for key, kind in rows.items():
         assert data[key] or (key == "checks" and function is fc2conv.inspect)
         assert all(list(row) == KEYS[kind].split() for row in data[key])

@@ -54,6 +54,7 @@ def test_defaults() -> None:
     defaults = {f.name: getattr(Settings(), f.name) for f in fields(Settings)}
     assert defaults == {
         "sizes": (),
+        "global_pool": "window",
         "require_exact": False,
         "verify": True,
         "runtime": "onnxruntime",

@@ -62,7 +62,7 @@ def options() -> str:
     for f in fields(Settings):
         flag = f.metadata.get("flag", "--" + f.name.replace("_", "-"))
         value = f" {f.metadata['metavar']}" if "metavar" in f.metadata else ""
-        rows.append((f"`{flag}{value}`", f.metadata["help"]))
+        rows.append((f"`{flag}{value}`".replace("|", "\\|"), f.metadata["help"]))
     return table(("option", "meaning"), rows)
 
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 from functools import partial
 from typing import NoReturn
 
+from ..geometry import Axis
 from ..ops import Array, Model, Op
 from ..plan import Dims, FeatureMap
-from . import pointwise, resizing, sliding, unbake
+from . import linear, microsoft, pointwise, resizing, sliding, unbake
 from .layout import SLIDING, image_inputs, input_map
 from .registry import MOVES, SHADOWING, Operand, Trace
+from .ties import Ties
 from .unbake import reshape_in_disguise
 
-__all__ = ["SLIDING", "Trace", "image_inputs", "input_map", "move", "reshape_in_disguise"]
+__all__ = ["MOVES", "SLIDING", "Ties", "Trace", "image_inputs", "input_map", "move", "reshape_in_disguise"]
 
-FAMILIES = (pointwise, resizing, sliding, unbake)  #: importing them fills MOVES
+FAMILIES = (linear, microsoft, pointwise, resizing, sliding, unbake)  #: importing them fills MOVES
 
 
 def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> list[FeatureMap]:
@@ -31,8 +33,9 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
     if rule is None:
         raise op.refuse("this operator is not known on a feature map in front of the head")
     op.refuse_if(op.captured, "contains a subgraph")
+    operands = [_operand(op, i, name, maps, trace) for i, name in enumerate(op.inputs)]
     try:
-        moved = rule(op, [_operand(op, i, name, maps, trace) for i, name in enumerate(op.inputs)], trace)
+        moved = rule(op, operands, trace)
     except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
         raise op.refuse(f"its attributes do not fit its input ({e})") from e
     outputs: list[Dims | None] = moved if isinstance(moved, list) else [moved]
@@ -40,7 +43,9 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
         trace.shadows |= {n: d for n, d in zip(op.outputs[1:], outputs[1:], strict=False) if n and d is not None}
         outputs = outputs[:1]
     made = [
-        FeatureMap(name, dims) for name, dims in zip(op.outputs, outputs, strict=False) if name and dims is not None
+        FeatureMap(name, dims, _pooled(operands, dims))
+        for name, dims in zip(op.outputs, outputs, strict=False)
+        if name and dims is not None
     ]
     for value in made:
         known = trace.shapes.of(value.name)
@@ -53,6 +58,14 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
             trace.shapes.dims[value.name] = computed
             trace.shapes.elem_types.setdefault(value.name, trace.shapes.elem_types[op.inputs[0]])
     return made
+
+
+def _pooled(operands: list[Operand], dims: Dims) -> tuple[Axis, ...]:
+    """The spatial axes that the operands have, or had, and their result has not."""
+    maps = [x for x in operands if isinstance(x, FeatureMap)]
+    had = {a.index: a.constant(1) for x in maps for a in (*x.axes, *x.pooled)}
+    present = {d.index for d in dims if isinstance(d, Axis)}
+    return tuple(had[i] for i in sorted(had.keys() - present))
 
 
 def _operand(op: Op, i: int, name: str, maps: dict[str, FeatureMap], trace: Trace) -> Operand:

@@ -25,7 +25,9 @@ PIXEL_TYPES = frozenset(
 )
 SLIDING = frozenset("Conv ConvInteger QLinearConv FusedConv ConvTranspose MaxPool AveragePool LpPool".split())
 CHAIN = (
-    UNARY | BROADCASTING | {"Transpose", "Unsqueeze", "Squeeze", "Reshape", "Pad", "QuantizeLinear", "DequantizeLinear"}
+    UNARY
+    | BROADCASTING
+    | {"Concat", "Transpose", "Unsqueeze", "Squeeze", "Reshape", "Pad", "QuantizeLinear", "DequantizeLinear"}
 )
 MAX_PIXELS = 2**31
 ANY_BATCH = 2  #: stands for a batch size that is not known
@@ -118,6 +120,8 @@ def _behind(op: Op, origin: Origin, model: Model) -> Origin | None:
     if op.op_type == "Transpose":
         perm = op.attr("perm") or list(reversed(range(len(origin))))
         return [origin[p] for p in perm] if len(perm) == len(origin) else None
+    if op.op_type == "Concat":  # the axis is longer then; no Reshape is looked through behind it
+        return [(a, 0 if i == op.attr("axis", 1) % len(origin) else n) for i, (a, n) in enumerate(origin)]
     if op.op_type not in ("Unsqueeze", "Squeeze", "Reshape"):
         return origin
     operand = op.attr("axes")

@@ -11,6 +11,7 @@ from .registry import Operand, Trace, moves, only_map
 
 
 @moves(*UNARY, *BROADCASTING, "CastLike", "QuantizeLinear", "DequantizeLinear")
+@moves("com.microsoft.QuantizeLinear", "com.microsoft.DequantizeLinear")
 def move_elementwise(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Elementwise operators, with constants or between maps that align."""
     if op.op_type in ("QuantizeLinear", "DequantizeLinear", "CastLike"):
@@ -66,10 +67,9 @@ def _single(dim: Dim) -> bool:
 
 
 def join(op: Op, a: Axis, b: Axis, trace: Trace) -> Axis:
-    """The axis of a node that reads two maps: refused unless they have the same cells."""
-    op.refuse_if(
-        (a.source, a.index) != (b.source, b.index), "combines maps of different inputs or swapped spatial axes"
-    )
+    """The axis of a node that reads two maps: refused unless they have the same cells. Two inputs are tied."""
+    op.refuse_if(a.index != b.index, "combines maps with swapped spatial axes")
+    trace.ties.tie(op, {a.source, b.source})
     op.refuse_if(
         a.stride != b.stride or a.size != b.size,
         f"combines maps with effective strides {a.stride} and {b.stride}, sizes {a.size} and {b.size}",
@@ -86,11 +86,9 @@ def _meet_constant(op: Op, dims: list[Dim], constant: Array) -> list[Dim]:
         dim = dims[offset + i]
         if n == 1:
             continue
-        op.refuse_if(
-            isinstance(dim, Axis),
-            f"its constant '{constant.name}' has one value per position ({list(constant.shape)}), "
-            "so it fits the trained size only",
-        )
+        if isinstance(dim, Axis):
+            per_position = f"its constant '{constant.name}' has one value per position ({list(constant.shape)})"
+            raise op.fits_one_size(f"{per_position}, so it fits the trained size only")
         if isinstance(dim, int):
             op.refuse_if(dim not in (1, n), f"its constant '{constant.name}' does not fit the channels")
             met[offset + i] = n
@@ -133,7 +131,8 @@ def move_normalise(op: Op, operands: list[Operand], trace: Trace) -> list[Dims |
             positional = any(
                 n > 1 and isinstance(d, Axis) for n, d in zip(reversed(shape), reversed(x.dims), strict=False)
             )
-            op.refuse_if(positional, "scales every position on its own, so it fits the trained size only")
+            if positional:
+                raise op.fits_one_size("scales every position on its own, so it fits the trained size only")
         trace.blame(op, "global context", "normalises over the whole map")
     return [x.dims] + [None] * (len(op.outputs) - 1)
 
@@ -163,7 +162,7 @@ def move_reduce(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     return tuple(dims)
 
 
-@moves("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+@moves("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "com.microsoft.QLinearGlobalAveragePool")
 def move_global_pool(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Pools the whole map to one cell, whatever its size."""
     x = only_map(op, operands)

@@ -11,6 +11,7 @@ from ..constants import Constants
 from ..ops import Array, Op
 from ..plan import Cause, Dims, FeatureMap, Kind
 from ..shapes import Shapes
+from .ties import Ties
 
 
 @dataclass
@@ -19,16 +20,20 @@ class Trace:
 
     Attributes:
         constants, shapes: of the original.
+        ties: which image inputs must have one size.
         causes: nodes because of which the maps are not those of image crops.
         shadows: values shaped like a map that are none, such as MaxPool's indices.
         unbaked: what takes the place of nodes that carry the trained size, by position in the file.
+        keep_pools: whether a pool over the whole map stays one at every size.
     """
 
     constants: Constants
     shapes: Shapes
+    ties: Ties
     causes: list[Cause] = field(default_factory=list)
     shadows: dict[str, Dims] = field(default_factory=dict)
     unbaked: dict[int, NodeProto] = field(default_factory=dict)
+    keep_pools: bool = False
 
     def blame(self, op: Op, kind: Kind, detail: str) -> None:
         """Note a cause."""

@@ -61,11 +61,9 @@ def move_slice(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         elif (start, step) == (0, 1) and end >= FAR:
             continue
         elif isinstance(dim, Axis):
-            op.refuse_if(
-                step != 1 or start < 0 or 0 <= end < FAR,
-                f"crops to fixed positions [{start}:{end}:{step}] of the trained size",
-            )
-            dims[axis] = dim.window_op(1, 1, -start, -start + min(end, 0))
+            if step < 1 or start < 0 or 0 <= end < FAR:
+                raise op.fits_one_size(f"crops to fixed positions [{start}:{end}:{step}] of the trained size")
+            dims[axis] = dim.window_op(1, step, -start, -start + min(end, 0) + step - 1)
         else:
             raise op.refuse("slices the batch")
     return tuple(dims)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnx import helper
+
 from ..geometry import Axis, ceil_add, conv_add, same_add
 from ..ops import Op
 from ..plan import Dim, Dims, FeatureMap
+from .pointwise import join
 from .registry import Operand, Trace, moves, only_map
 
 
@@ -44,21 +47,56 @@ def move_conv(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         raise op.refuse(f"the shape of its weight '{weight}' is not known")
     dims = _slide(op, x, list(shape[2:]), shape[0], trace)
     for other in operands[1:]:
-        laws = [a.law for a in other.axes] if isinstance(other, FeatureMap) else []
-        aligned = not isinstance(other, FeatureMap) or laws == [d.law for d in dims if isinstance(d, Axis)]
-        op.refuse_if(not aligned, "adds a map whose size does not follow its own")
+        if isinstance(other, FeatureMap):
+            own, added = ([d for d in m if isinstance(d, Axis)] for m in (dims, other.dims))
+            alike = [a.law for a in own] == [a.law for a in added]
+            op.refuse_if(not alike, "adds a map whose size does not follow its own")
+            for a, b in zip(own, added, strict=True):
+                join(op, a, b, trace)
     return dims
 
 
-@moves("MaxPool", "AveragePool", "LpPool")
+@moves("MaxPool", "AveragePool", "LpPool", "com.microsoft.QLinearAveragePool")
 def move_pool(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None]:
     """Pools keep the channels. MaxPool's second output counts positions of the whole map, so it is no map."""
     x = only_map(op, operands)
     channels = x.dims[1]
     if not isinstance(channels, int):
         raise op.refuse("axis 1 of its input is not the channel axis")
+    if trace.keep_pools and _covers(op, x):
+        return [_kept_whole(op, x, trace)]
     dims = _slide(op, x, list(op.attr("kernel_shape")), channels, trace)
     return [dims, dims]
+
+
+def _covers(op: Op, x: FeatureMap) -> bool:
+    """True if the one window of a pool takes in every cell of the map, pads or not."""
+    sizes, kernel = [d.size for d in x.dims[2:] if isinstance(d, Axis)], op.attr("kernel_shape")
+    rank = len(x.dims) - 2
+    if len(sizes) < rank or len(kernel) != rank or max(sizes) == 1 or any(d != 1 for d in op.attr("dilations") or ()):
+        return False
+    slides = [_read(op, i, rank, kernel[i], n) for i, n in enumerate(sizes)]
+    return all((n + s.add()) // s.stride == 1 and s.kernel - s.before >= n for n, s in zip(sizes, slides, strict=True))
+
+
+def _kept_whole(op: Op, x: FeatureMap, trace: Trace) -> Dims:
+    """Write a pool whose kernel is the trained map as the global pool that it is, so that it is one at every size.
+
+    Pads do not count in a maximum or a norm, and in an average only where it says so.
+    """
+    sizes = [d.size for d in x.dims[2:] if isinstance(d, Axis)]
+    op.refuse_if(any(op.outputs[1:]), "gives positions inside the trained map")
+    op.refuse_if(
+        op.attr("kernel_shape") != sizes and (op.attr("count_include_pad", 0) or op.attr("ceil_mode", 0)),
+        f"its kernel {op.attr('kernel_shape')} reaches beyond the map {sizes} and counts what is not there, "
+        "so it is no pool over the whole map",
+    )
+    norm = {"p": op.attr("p", 2)} if op.op_type == "LpPool" else {}
+    trace.unbaked[op.index] = helper.make_node(
+        f"Global{op.op_type}", op.inputs[:1], op.outputs[:1], name=op.name, **norm
+    )
+    trace.blame(op, "global context", "pools the whole map")
+    return x.dims[:2] + tuple(d.constant(1) for d in x.dims[2:] if isinstance(d, Axis))
 
 
 def _slide(op: Op, x: FeatureMap, kernel: list[int], channels: int, trace: Trace) -> Dims:

@@ -29,10 +29,30 @@ def reshape_in_disguise(op: Op, x: FeatureMap, trace: Trace) -> list[int] | None
     return unit_move(sizes, reshaped.shape)
 
 
+@moves("Flatten")
+def move_flatten(op: Op, operands: list[Operand], trace: Trace) -> Dims:
+    """A map that was pooled to one cell, as a vector (the caller keeps the others away)."""
+    return _one_cell(op, only_map(op, operands), trace)
+
+
+def _one_cell(op: Op, x: FeatureMap, trace: Trace) -> Dims:
+    """A view of a map that was pooled to one cell; there is no size in its shape, whatever the image's is."""
+    target = op.inputs[1] if len(op.inputs) > 1 else None
+    op.refuse_if(
+        target is not None and not trace.constants.same_at_every_size(target),
+        "its target shape is computed from the size of the image",
+    )
+    shape = trace.shapes.of(op.outputs[0])
+    op.refuse_if(shape is None or shape[:1] != (trace.shapes.batch,), "moves or merges the batch axis of a pooled map")
+    return ("batch", *(shape or ())[1:])
+
+
 @moves("Reshape")
 def move_reshape(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """A Reshape that only moves axes of size 1 (the caller keeps the others away)."""
     x = only_map(op, operands)
+    if all(a.law.is_constant for a in x.axes):
+        return _one_cell(op, x, trace)
     perm = reshape_in_disguise(op, x, trace)
     if perm is None:
         raise op.refuse("reshapes the feature map in a way that is not understood")

@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from ..flatten import Layout
 from ..ops import BROADCASTING, Array
 from ..rewrite import Windowed
+from .grids import aligned
+from .joined import beside, materialised
 from .registry import lifts
 from .rewriter import Operand, Rewriter
+from .shared import Side
 
 NOT_BROADCASTING_BEFORE_8 = frozenset("Max Mean Min Sum".split())
 
 
-@lifts(*BROADCASTING, family="elementwise, broadcasting")
+@lifts(*BROADCASTING, family="elementwise, broadcasting", beside=True)
 def lift_broadcasting(op: Rewriter, *operands: Operand) -> Windowed:
     """Lift an elementwise operator of any number of operands, constants among them."""
     return broadcast(op, op.op_type, list(operands), op.out_type(), **op.attrs)
@@ -32,13 +36,15 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
     Raises:
         Unliftable: ranks differ (the batch axis would meet a feature axis), grids differ, or the batch changes.
     """
-    lifted = [x for x in operands if isinstance(x, Windowed)]
+    one = next(x for x in operands if isinstance(x, Windowed))
+    operands = [_value(op, x, one) if isinstance(x, Windowed | Side) else x for x in operands]
+    lifted = _same_rank(op, [x for x in operands if isinstance(x, Windowed)])
+    lifted = aligned(op, lifted)
     first = lifted[0]
     for x in lifted[1:]:
-        require_same_grid(op, first, x)
-        op.refuse_if(
-            x.rank != first.rank, f"combines values of rank {first.rank} and {x.rank}: the batch would meet features"
-        )
+        require_same_layout(op, first, x)
+    ready_values = iter(lifted)
+    operands = [next(ready_values) if isinstance(x, Windowed) else x for x in operands]
     constants = [c for c in operands if isinstance(c, Array)]
     features = _features(op, lifted, constants)
     if op_type in NOT_BROADCASTING_BEFORE_8 and op.since < 8:
@@ -49,30 +55,68 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
         if not any(isinstance(old, Array) and new is None for old, new in zip(operands, placed, strict=True)):
             return first.on(op.emit(op_type, *_names(placed), **attrs), elem_type)
     read = [op.read(x) if isinstance(x, Windowed) else x for x in operands]
-    ready = [_trailing(op, x, first.grid_rank) if isinstance(x, Array) else x for x in read]
+    ready = [_trailing(op, first, x) if isinstance(x, Array) else x for x in read]
     return first.spent(op.emit(op_type, *_names(ready), **attrs), features, elem_type)
 
 
-def require_same_grid(op: Rewriter, x: Windowed, y: Windowed) -> None:
-    """Refuse to combine values whose cells are not the same windows."""
+def _value(op: Rewriter, x: Windowed | Side, one: Windowed) -> Windowed:
+    return beside(op, x, one) if isinstance(x, Side) else materialised(op, x)
+
+
+def require_same_layout(op: Rewriter, x: Windowed, y: Windowed) -> None:
+    """Refuse to combine values of which the original keeps the batch at different axes."""
     op.refuse_if(
-        not x.grid.aligns_with(y.grid),
-        f"combines heads on different grids (effective strides {x.grid.stride} and {y.grid.stride}, "
-        f"windows {x.grid.window} and {y.grid.window})",
+        (x.rank, x.layout) != (y.rank, y.layout),
+        f"combines values of shape {_words(x)} and {_words(y)}: the batch would meet features",
     )
 
 
+def _words(x: Windowed) -> str:
+    shape: list[object] = list(x.features)
+    if x.layout.merged:
+        shape[0] = f"N*{x.features[0]}"
+    elif x.layout.before is not None:
+        shape.insert(x.layout.before, "N")
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _same_rank(op: Rewriter, lifted: list[Windowed]) -> list[Windowed]:
+    """Where one image's batch axis has been reshaped away, it counts as a feature; values of fewer axes get ones."""
+    if all(x.layout.before is not None for x in lifted):
+        return lifted
+    shapes = [x.layout.shape(x.features, 1) for x in lifted]
+    most = max(map(len, shapes))
+    full = [(*[1] * (most - len(shape)), *shape) for shape in shapes]
+    if all(x.layout.before is None and x.features == dims for x, dims in zip(lifted, full, strict=True)):
+        return lifted
+    plain = [x.layout.before is None or x.layout.plain for x in lifted]
+    op.refuse_if(not all(plain), "combines values of which the batch axis is not the first")
+    return [op.reshape_features(op.read(x), dims).placed(Layout(None)) for x, dims in zip(lifted, full, strict=True)]
+
+
 def _features(op: Rewriter, lifted: list[Windowed], constants: list[Array]) -> tuple[int, ...]:
-    rank = lifted[0].rank
-    for c in constants:
-        op.refuse_if(len(c.shape) > rank, f"its constant '{c.name}' has more axes than the value")
-        rows = c.shape[0] if len(c.shape) == rank else 1
-        op.refuse_if(rows not in (1, op.batch), f"its constant '{c.name}' has {rows} rows and would repeat the image")
-    shapes = [x.features for x in lifted] + [c.shape[-(rank - 1) :] if rank > 1 else () for c in constants]
+    shapes = [x.features for x in lifted] + [_feature_dims(op, lifted[0], c) for c in constants]
     try:
         return tuple(int(d) for d in np.broadcast_shapes(*shapes))
     except ValueError as e:
         raise op.refuse(f"its operands do not broadcast ({e})") from e
+
+
+def _feature_dims(op: Rewriter, x: Windowed, c: Array) -> tuple[int, ...]:
+    """The constant's dims along the feature axes; along the batch it may have one row, or one for each image."""
+    op.refuse_if(len(c.shape) > x.rank, f"its constant '{c.name}' has more axes than the value")
+    dims = (*[1] * (x.rank - len(c.shape)), *c.shape)
+    if x.layout.before is None:
+        return dims
+    batch = x.layout.before
+    rows = op.batch * (x.features[0] if x.layout.merged else 1)
+    op.refuse_if(
+        dims[batch] not in (1, rows), f"its constant '{c.name}' has {dims[batch]} rows and would repeat the image"
+    )
+    op.refuse_if(
+        dims[batch] > 1 and not x.layout.plain, f"its constant '{c.name}' has a row for each of several images"
+    )
+    return (*([1] if x.layout.merged else []), *dims[:batch], *dims[batch + 1 :])
 
 
 def _same_window(x: Windowed, y: Windowed) -> bool:
@@ -81,6 +125,7 @@ def _same_window(x: Windowed, y: Windowed) -> bool:
         and y.unread is not None
         and (x.unread.channels, x.unread.window) == (y.unread.channels, y.unread.window)
         and x.features == y.features
+        and x.layout == y.layout
         and np.array_equal(x.unread.order, y.unread.order)
     )
 
@@ -91,12 +136,10 @@ def _per_channel(op: Rewriter, x: Windowed, c: Array) -> str | None:
     if _size(c) == 1:
         return op.with_dims(c, ())
     order = x.unread.order.ravel()
-    if len(c.shape) == x.rank and c.shape[0] != 1:
-        return None
-    if np.unique(order).size < x.unread.size or order.size > x.unread.size:
+    if _rows(x, c) != 1 or np.unique(order).size < x.unread.size or order.size > x.unread.size:
         return None
     values = np.empty(x.unread.size, c.values.dtype)
-    values[order] = np.broadcast_to(c.values, (1, *x.features)).ravel()
+    values[order] = np.broadcast_to(c.values.reshape(_feature_dims(op, x, c)), x.features).ravel()
     by_channel = values.reshape(x.unread.channels, -1)
     if not np.array_equal(by_channel, np.broadcast_to(by_channel[:, :1], by_channel.shape)):
         return None
@@ -104,8 +147,16 @@ def _per_channel(op: Rewriter, x: Windowed, c: Array) -> str | None:
     return op.constant(by_channel[:, :1].reshape(dims), c.name, "channel", dims, by_channel[:, 0].tobytes())
 
 
-def _trailing(op: Rewriter, c: Array, grid_rank: int) -> str:
-    return c.name if _size(c) == 1 else op.with_dims(c, c.shape + (1,) * grid_rank)
+def _trailing(op: Rewriter, x: Windowed, c: Array) -> str:
+    if _size(c) == 1:
+        return c.name
+    dims = (1, *_feature_dims(op, x, c)) if x.layout.before or x.layout.merged else c.shape
+    return op.with_dims(c, (*dims, *[1] * x.grid_rank))
+
+
+def _rows(x: Windowed, c: Array) -> int:
+    """How many images the constant has a row for."""
+    return c.shape[0] if x.layout.plain and len(c.shape) == x.rank else 1
 
 
 def _size(c: Array) -> int:

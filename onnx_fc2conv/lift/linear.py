@@ -1,10 +1,4 @@
-"""Fully connected nodes.
-
-``y = x @ W`` on every window of a map is one Conv whose kernel is the window: ``y[m] = sum_k x[k] W[k, m]``, and the
-k-th feature of the flattened window is the map's value at the (c, dy, dx) that the flattening put there, so
-``kernel[m, c, dy, dx] = W[k, m]``. Behind it the map has one cell per window, and every further FC is a 1x1 Conv
-(Sermanet et al., OverFeat, 2013; Long, Shelhamer, Darrell, Fully Convolutional Networks, 2015).
-"""
+"""Fully connected nodes: MatMul and Gemm, with a constant on either side, or between values of the head."""
 
 from __future__ import annotations
 
@@ -14,101 +8,159 @@ from ..dtypes import numpy_type
 from ..ops import Array
 from ..rewrite import Windowed
 from .broadcast import broadcast
+from .grids import aligned
+from .joined import beside, materialised
+from .product import Weight, times
 from .registry import lifts
-from .rewriter import Operand, Rewriter, conv_attrs
+from .rewriter import Operand, Rewriter
+from .shared import Side
+from .views import transpose
 
 
-@lifts("Gemm", family="linear")
-def lift_gemm(op: Rewriter, x: Operand, weight: Operand, bias: Operand = None) -> Windowed:
-    """Lift ``alpha * x @ W' + beta * C``.
+@lifts("MatMul", family="linear", beside=True)
+def lift_matmul(op: Rewriter, a: Operand, b: Operand) -> Windowed:
+    """Lift ``a @ b``; one of them may be a constant."""
+    return matmul(op, a, b)
 
-    1. C of shape ``()``, ``(1,)``, ``(M,)``, ``(1, 1)`` or ``(1, M)`` is the Conv's bias.
-    2. C with a row per image, or computed in the head, is added behind the Conv.
+
+@lifts("Gemm", family="linear", beside=True)
+def lift_gemm(op: Rewriter, a: Operand, b: Operand, c: Operand = None) -> Windowed:
+    """Lift ``alpha * a' @ b' + beta * C``."""
+    return gemm(op, a, b, c)
+
+
+@lifts("com.microsoft.FusedMatMul", family="linear", beside=True)
+def lift_fused_matmul(op: Rewriter, a: Operand, b: Operand) -> Windowed:
+    """Lift ``alpha * a' @ b'``, into which onnxruntime fuses Transpose and Mul."""
+    op.refuse_if(op.attr("transBatchA", 0) or op.attr("transBatchB", 0), "transposes the axes of a batch of matrices")
+    swap_a, swap_b = bool(op.attr("transA", 0)), bool(op.attr("transB", 0))
+    return matmul(op, a, b, float(op.attr("alpha", 1.0)), swap_a, swap_b)
+
+
+@lifts("com.microsoft.FusedGemm", family="linear", beside=True)
+def lift_fused_gemm(op: Rewriter, a: Operand, b: Operand, c: Operand = None) -> Windowed:
+    """Lift a Gemm with its activation: the Conv, and the activation behind it."""
+    product = gemm(op, a, b, c)
+    activation = op.attr("activation", "")
+    if not activation:
+        return product
+    known = {"Relu": (), "Sigmoid": (), "Tanh": (), "LeakyRelu": ("alpha",), "Elu": ("alpha",)}
+    op.refuse_if(activation not in known, f"its activation '{activation}' is not known")
+    values = {name: op.attr(f"activation_{name}") for name in known[activation]}
+    return product.on(op.emit(activation, product, **{k: v for k, v in values.items() if v is not None}))
+
+
+def matmul(
+    op: Rewriter, a: Operand, b: Operand, alpha: float = 1.0, swap_a: bool = False, swap_b: bool = False
+) -> Windowed:
+    """``alpha * a @ b``, with the last two axes of either swapped first where asked for.
+
+    1. A constant on the right is a product along the features.
+    2. A constant on the left is one along the axis before the last: ``W @ x`` is ``(x' @ W')'``.
+    3. Two values of the head are multiplied window by window.
+
+    Raises:
+        Unliftable: the product would sum over, or repeat, the batch.
     """
-    op.refuse_if(not isinstance(x, Windowed), "has its features on the right and the constant on the left")
-    op.refuse_if(op.attr("transA", 0), "transA=1 would mix windows: the batch axis becomes the summed one")
-    assert isinstance(x, Windowed)
+    a, b = (materialised(op, x) if isinstance(x, Windowed) and swap else x for x, swap in ((a, swap_a), (b, True)))
+    if isinstance(a, Windowed) and isinstance(b, Windowed):
+        a, b = (swapped(op, x) if swap else x for x, swap in ((a, swap_a), (b, swap_b)))
+        return _between(op, a, b, alpha)
+    if isinstance(a, Windowed):
+        op.refuse_if(not isinstance(b, Array), "its weight is not a constant")
+        assert isinstance(b, Array)
+        return _on_the_right(op, swapped(op, a) if swap_a else a, b, swap_b, alpha)
+    op.refuse_if(not isinstance(a, Array) or not isinstance(b, Windowed), "its weight is not a constant")
+    assert isinstance(a, Array)
+    assert isinstance(b, Windowed)
+    op.refuse_if(len(a.shape) == 1, "has a vector as its weight on the left")
+    if b.rank == 1:
+        return _on_the_right(op, b, a, not swap_a, alpha)
+    return swapped(op, _on_the_right(op, b if swap_b else swapped(op, b), a, not swap_a, alpha))
+
+
+def swapped(op: Rewriter, x: Windowed) -> Windowed:
+    """The last two axes of the original swapped."""
+    op.refuse_if(x.rank < 2, "needs two axes")
+    return transpose(op, x, [*range(x.rank - 2), x.rank - 1, x.rank - 2])
+
+
+def _on_the_right(op: Rewriter, x: Windowed, weight: Array, transposed: bool, alpha: float) -> Windowed:
+    if len(weight.shape) == 1:
+        column = Array.of(weight.name, weight.values[:, None])
+        product = times(op, x, Weight(column, alpha=alpha))
+        return op.reshape_features(op.read(product), product.features[:-1])
+    front = weight.shape[:-2]
+    if not front:
+        return times(op, x, Weight(weight, transposed, alpha))
+    op.refuse_if(
+        len(weight.shape) > x.rank, f"its weight '{weight.name}' has more axes ({list(weight.shape)}) than the value"
+    )
+    if all(n == 1 for n in front):
+        dims = weight.shape[-2:]
+        matrix = Array(weight.name, dims, weight.elem_type, lambda: weight.values.reshape(dims), weight.tensor)
+        return times(op, x, Weight(matrix, transposed, alpha))
+    which = np.arange(int(np.prod(front))).reshape(*front, 1)
+    images = x.layout.before
+    per_row = (*x.layout.shape(x.features, 1)[:-1],)
+    fits = not x.layout.merged and np.broadcast_shapes(which.shape, per_row) == per_row
+    op.refuse_if(not fits, f"its weight '{weight.name}' has a matrix for each image")
+    which = np.broadcast_to(which, per_row)
+    which = (which if images is None else which.squeeze(images)).ravel()
+    stack = Array.of(weight.name, weight.values.reshape(-1, *weight.shape[-2:]))
+    return times(op, x, Weight(stack, transposed, alpha, which))
+
+
+def _between(op: Rewriter, a: Windowed, b: Windowed, alpha: float) -> Windowed:
+    """Two values of the head: a product for every image and window."""
+    a, b = aligned(op, [materialised(op, a), materialised(op, b)])
+    alike = a.layout == b.layout and len(a.features) == len(b.features) and not a.layout.merged
+    op.refuse_if(
+        not alike or a.layout.before not in (None, 0) or len(a.features) < 2,
+        "multiplies two values that both depend on the image, over the batch",
+    )
+    a, b = op.read(a), op.read(b)
+    product = op.emit("MatMul", op.grid_first(a), op.grid_first(b))
+    features = (*np.broadcast_shapes(a.features[:-2], b.features[:-2]), a.features[-2], b.features[-1])
+    result = a.spent("", tuple(int(n) for n in features))
+    result = result.on(op.grid_last(product, result))
+    return result if alpha == 1 else _scaled(op, result, alpha)
+
+
+def gemm(op: Rewriter, a: Operand, b: Operand, c: Operand) -> Windowed:
+    """``alpha * a' @ b' + beta * C``.
+
+    1. C of shape ``()``, ``(1,)``, ``(M,)``, ``(1, 1)`` or ``(1, M)`` is the Conv's bias where the weight is on the
+       right.
+    2. Any other C is added behind the Conv.
+    """
     alpha, beta = float(op.attr("alpha", 1.0)), float(op.attr("beta", 1.0))
-    weight = _weight(op, x, weight)
-    units = weight.shape[0 if op.attr("transB", 0) else 1]
-    if bias is None or beta == 0 or (isinstance(bias, Array) and (len(bias.shape) < 2 or bias.shape[0] == 1)):
-        conv_bias = None if bias is None or beta == 0 else _bias(op, bias, units, beta)
-        return _fc(op, x, weight, bool(op.attr("transB", 0)), alpha, conv_bias)
-    product = _fc(op, x, weight, bool(op.attr("transB", 0)), alpha, None)
-    return _add_scaled(op, product, bias, beta)
+    swap_a, swap_b = bool(op.attr("transA", 0)), bool(op.attr("transB", 0))
+    if beta == 0:
+        c = None
+    if isinstance(a, Windowed) and isinstance(b, Array) and isinstance(c, Array):
+        units = b.shape[0 if swap_b else 1]
+        if c.shape in ((), (1,), (units,), (1, 1), (1, units)):
+            bias = c if beta == 1 else _constant_times(op, c, beta)
+            return times(op, swapped(op, materialised(op, a)) if swap_a else a, Weight(b, swap_b, alpha), bias)
+    product = matmul(op, a, b, alpha, swap_a, swap_b)
+    if c is None:
+        return product
+    if isinstance(c, Array):
+        op.refuse_if(len(c.shape) > 2, f"its C has shape {list(c.shape)}")
+        c = c if beta == 1 else _constant_times(op, c, beta)
+    elif isinstance(c, Side):
+        c = beside(op, c, product)
+    if isinstance(c, Windowed) and beta != 1:
+        c = _scaled(op, op.read(materialised(op, c)), beta)
+    return broadcast(op, "Add", [product, c], product.elem_type)
 
 
-@lifts("MatMul", family="linear")
-def lift_matmul(op: Rewriter, x: Operand, weight: Operand) -> Windowed:
-    """Lift ``x @ W`` with a constant matrix on the right."""
-    op.refuse_if(
-        not isinstance(x, Windowed), "has its weight on the left: features would have to be summed over the batch"
-    )
-    assert isinstance(x, Windowed)
-    return _fc(op, x, _weight(op, x, weight), False, 1.0, None)
+def _constant_times(op: Rewriter, c: Array, factor: float) -> Array:
+    values = (c.values * np.asarray(factor, c.values.dtype)).astype(c.values.dtype)
+    return Array.of(op.constant(values, c.name, "scaled", factor), values)
 
 
-def _weight(op: Rewriter, x: Windowed, weight: Operand) -> Array:
-    op.refuse_if(isinstance(weight, Windowed), "multiplies two values that both depend on the image")
-    if not isinstance(weight, Array):
-        raise op.refuse("its weight is not a constant")
-    op.refuse_if(
-        len(weight.shape) != 2, f"its weight '{weight.name}' has shape {list(weight.shape)}; only matrices are lifted"
-    )
-    op.refuse_if(
-        len(x.features) != 1, f"works on features of shape {list(x.features)}; only rows of one axis are lifted"
-    )
-    inputs = weight.shape[1 if op.attr("transB", 0) else 0]
-    op.refuse_if(inputs != x.features[0], f"its weight takes {inputs} features, and it is fed {x.features[0]}")
-    reason = op.fc_refusal(x.elem_type)
-    op.refuse_if(reason, str(reason))
-    return weight
-
-
-def _fc(op: Rewriter, x: Windowed, weight: Array, transposed: bool, alpha: float, bias: str | None) -> Windowed:
-    units = weight.shape[0 if transposed else 1]
-    kernel_size = x.unread.window if x.unread else (1,) * x.grid_rank
-    channels = x.unread.channels if x.unread else x.features[0]
-    dims = (units, channels, *kernel_size)
-    if transposed and alpha == 1 and (x.unread is None or x.unread.in_map_order):
-        kernel = op.with_dims(weight, dims)
-    else:
-        order = None if x.unread is None else x.unread.order.tobytes()
-        kernel = op.constant(_kernel(x, weight, transposed, alpha, dims), weight.name, transposed, alpha, dims, order)
-    tensor = op.emit("Conv", x, kernel, *([bias] if bias else []), group=1, **conv_attrs(kernel_size))
-    return x.spent(tensor, (units,))
-
-
-def _kernel(x: Windowed, weight: Array, transposed: bool, alpha: float, dims: tuple[int, ...]) -> np.ndarray:
-    matrix = weight.values if transposed else weight.values.T
-    if alpha != 1:
-        matrix = (matrix * np.asarray(alpha, matrix.dtype)).astype(matrix.dtype)
-    if x.unread is None:
-        return matrix.reshape(dims)
-    kernel = np.zeros((dims[0], x.unread.size), matrix.dtype)
-    order = x.unread.order.ravel()
-    if np.unique(order).size == order.size:
-        kernel[:, order] = matrix
-    else:  # a feature that is listed twice is multiplied by the sum of its weights
-        np.add.at(kernel.T, order, matrix.T)
-    return kernel.reshape(dims)
-
-
-def _bias(op: Rewriter, bias: Operand, units: int, beta: float) -> str:
-    assert isinstance(bias, Array)
-    op.refuse_if(bias.shape not in ((), (1,), (units,), (1, 1), (1, units)), f"its C has shape {list(bias.shape)}")
-    if beta == 1 and bias.shape in ((units,), (1, units)):
-        return op.with_dims(bias, (units,))
-    values = bias.values if beta == 1 else (bias.values * np.asarray(beta, bias.values.dtype)).astype(bias.values.dtype)
-    return op.constant(np.broadcast_to(values.ravel(), (units,)), bias.name, "bias", beta, units)
-
-
-def _add_scaled(op: Rewriter, product: Windowed, bias: Operand, beta: float) -> Windowed:
-    if beta != 1 and isinstance(bias, Array):
-        values = (bias.values * np.asarray(beta, bias.values.dtype)).astype(bias.values.dtype)
-        bias = Array.of(op.constant(values, bias.name, "scaled", beta), values)
-    elif beta != 1 and isinstance(bias, Windowed):
-        bias = op.read(bias)
-        factor = op.constant(np.asarray(beta, numpy_type(bias.elem_type)), "beta", beta, bias.elem_type)
-        bias = bias.on(op.emit("Mul", bias, factor))
-    return broadcast(op, "Add", [product, bias], product.elem_type)
+def _scaled(op: Rewriter, x: Windowed, factor: float) -> Windowed:
+    constant = op.constant(np.asarray(factor, numpy_type(x.elem_type)), "factor", factor, x.elem_type)
+    return x.on(op.emit("Mul", x, constant))

@@ -20,11 +20,14 @@ def lift_batch_norm(op: Rewriter, x: Windowed, *statistics: Operand) -> Windowed
     op.refuse_if(
         not all(isinstance(s, Array) for s in statistics), "its scale, bias, mean or variance is not a constant"
     )
-    op.refuse_if(not x.features, "has no channel axis")
+    op.refuse_if(x.rank < 2, "has no channel axis")
+    channel = op.feature_axis(1, x)
     op.refuse_if(op.attr("spatial", 1) == 0 and len(x.features) > 1, "spatial=0 keeps statistics per position")
-    x = op.read(x)
+    there = [channel - 1, *(f for f in range(len(x.features)) if f != channel - 1)]
+    back = [there.index(f) for f in range(len(there))]
     names = [s.name for s in statistics if isinstance(s, Array)]
-    return x.on(op.again(x, *names, spatial=None))
+    front = op.permute(op.read(x), there)
+    return op.permute(front.on(op.again(front, *names, spatial=None)), back)
 
 
 @lifts("Softmax", "LogSoftmax", "Hardmax", family="normalise over features")
@@ -32,6 +35,7 @@ def lift_softmax(op: Rewriter, x: Windowed) -> Windowed:
     """One axis since opset 13; all axes from ``axis`` on before."""
     since_13 = op.since >= 13
     axis = op.feature_axis(op.attr("axis", -1 if since_13 else 1), x)
+    op.refuse_if(not since_13 and _batch_behind(x, axis), "normalises over the batch")
     x = op.read(x)
     if since_13:
         return x.on(op.again(x, axis=axis))
@@ -53,7 +57,13 @@ def lift_layer_norm(op: Rewriter, x: Windowed, scale: Operand, bias: Operand = N
     op.refuse_if(any(op.op.outputs[1:]), "gives its statistics too")
     op.refuse_if(not isinstance(scale, Array) or isinstance(bias, Windowed), "its scale or bias is not a constant")
     axis = op.feature_axis(op.attr("axis", -1), x)
+    op.refuse_if(_batch_behind(x, axis), "normalises over the batch")
     x = op.read(x)
     constants = [c.name if isinstance(c, Array) else None for c in (scale, bias)]
     attrs = op.attrs | {"axis": axis + x.grid_rank}
     return x.on(op.grid_last(op.emit(op.op_type, op.grid_first(x), *constants, **attrs), x))
+
+
+def _batch_behind(x: Windowed, axis: int) -> bool:
+    """True if the original keeps its batch behind this (lifted) axis."""
+    return x.layout.before is not None and x.layout.before >= axis

@@ -5,11 +5,15 @@ Whatever stride such a pool was written with, it had one window at the trained s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from ..dtypes import numpy_type
 from ..flatten import covers_map
 from ..rewrite import Windowed
+from .pointwise import one_position
 from .registry import lifts
 from .rewriter import Rewriter
 
@@ -21,10 +25,15 @@ POOLED_BY = {
     "GlobalMaxPool": "MaxPool",
     "AveragePool": "AveragePool",
     "MaxPool": "MaxPool",
+    "QLinearGlobalAveragePool": "QLinearAveragePool",
+    "GlobalLpPool": "LpPool",
+    "LpPool": "LpPool",
 }
 
 
-def window_pool(op: Rewriter, x: Windowed, axes: list[int], kind: str) -> Windowed | None:
+def window_pool(
+    op: Rewriter, x: Windowed, axes: list[int], kind: str, quantised: Sequence[str] = ()
+) -> Windowed | None:
     """Pool an unread value over its whole window, channel by channel.
 
     Args:
@@ -32,11 +41,12 @@ def window_pool(op: Rewriter, x: Windowed, axes: list[int], kind: str) -> Window
         x: the value.
         axes: the axes that are pooled; together they must be the window's positions.
         kind: the operator, a key of ``POOLED_BY``.
+        quantised: names of the scales and zero points of a quantised pool.
 
     Returns:
         A spent value with one feature per channel, or ``None`` if the axes are something else than the window.
     """
-    if x.unread is None or op.fc_refusal(x.elem_type):
+    if x.unread is None or (op.fc_refusal(x.elem_type) and not quantised):
         return None
     cells = int(np.prod(x.unread.window))
     kept = [i for i in range(len(x.features)) if i + 1 not in axes]
@@ -46,7 +56,12 @@ def window_pool(op: Rewriter, x: Windowed, axes: list[int], kind: str) -> Window
     channels = rows[:, 0] // cells
     if not np.array_equal(rows, channels[:, None] * cells + np.arange(cells)):
         return None
-    tensor = op.emit(POOLED_BY[kind], x, kernel_shape=list(x.unread.window), strides=[1] * len(x.unread.window))
+    attrs: dict[str, Any] = {"kernel_shape": list(x.unread.window), "strides": [1] * len(x.unread.window)}
+    if POOLED_BY[kind] == "LpPool":
+        attrs["p"] = op.attr("p", 2)
+    if quantised:
+        attrs["domain"] = "com.microsoft"
+    tensor = op.emit(POOLED_BY[kind], x, *quantised, **attrs)
     if kind == "ReduceSum":
         factor = op.constant(np.asarray(cells, numpy_type(x.elem_type)), "cells", cells, x.elem_type)
         tensor = op.emit("Mul", tensor, factor)
@@ -57,13 +72,13 @@ def window_pool(op: Rewriter, x: Windowed, axes: list[int], kind: str) -> Window
     return pooled
 
 
-@lifts("GlobalAveragePool", "GlobalMaxPool", family="pool over the window")
+@lifts("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", family="pool over the window")
 def lift_global_pool(op: Rewriter, x: Windowed) -> Windowed:
     """A pool over the whole map."""
     return _over_window(op, x)
 
 
-@lifts("AveragePool", "MaxPool", family="pool over the window")
+@lifts("AveragePool", "MaxPool", "LpPool", family="pool over the window")
 def lift_covering_pool(op: Rewriter, x: Windowed) -> Windowed:
     """A pool whose kernel is the whole map."""
     op.refuse_if(not covers_map(op.op, list(x.features[1:])), "slides over positions that the head no longer has")
@@ -72,7 +87,8 @@ def lift_covering_pool(op: Rewriter, x: Windowed) -> Windowed:
 
 
 def _over_window(op: Rewriter, x: Windowed) -> Windowed:
-    pooled = window_pool(op, x, list(range(2, x.rank)), op.op_type)
+    spatial = len(x.features) - 1
+    pooled = window_pool(op, x, list(range(2, 2 + spatial)), op.op_type) if x.layout.plain else None
     if pooled is None:
         raise op.refuse("pools values that are no longer laid out as a feature map")
-    return op.reshape_features(pooled, (x.features[0], *[1] * (x.rank - 2)))
+    return one_position(pooled, pooled.tensor, x.features[0], len(x.features))

@@ -17,13 +17,16 @@ def lift_reduce(op: Rewriter, x: Windowed, axes_operand: Operand = None) -> Wind
     axes: list[int] = (op.ints(1, "axes") if axes_operand is not None else op.attr("axes")) or []
     if not axes and op.attr("noop_with_empty_axes", 0):  # nothing is reduced; what it does to each value remains
         return x.on(op.again(x, *([axes_operand.name] if isinstance(axes_operand, Array) else [])), op.out_type())
+    if not axes and x.layout.before is None:
+        axes = list(range(x.rank))
     op.refuse_if(not axes, "reduces over all axes, so it mixes the images of a batch")
     axes = sorted(op.feature_axis(a, x) for a in axes)
     keep = bool(op.attr("keepdims", 1))
     pooled = window_pool(op, x, axes, op.op_type) if op.op_type in POOLED_BY else None
+    layout = x.layout if keep else x.layout.without([a - 1 for a in axes])
     if pooled is not None:
-        return op.reshape_features(pooled, _reduced(x.features, axes, keep))
-    x = op.read(x)
+        return op.reshape_features(pooled, _reduced(x.features, axes, keep)).placed(layout)
+    x = op.read(x).placed(layout)
     if axes_operand is None:
         tensor = op.again(x, axes=axes)
     else:
@@ -35,9 +38,10 @@ def lift_reduce(op: Rewriter, x: Windowed, axes_operand: Operand = None) -> Wind
 def lift_arg(op: Rewriter, x: Windowed) -> Windowed:
     """The index of the largest or smallest feature. The default axis 0 is the batch."""
     axis = op.feature_axis(op.attr("axis", 0), x)
+    keep = bool(op.attr("keepdims", 1))
+    layout = x.layout if keep else x.layout.without([axis - 1])
     x = op.read(x)
-    features = _reduced(x.features, [axis], bool(op.attr("keepdims", 1)))
-    return x.spent(op.again(x, axis=axis), features, op.out_type())
+    return x.spent(op.again(x, axis=axis), _reduced(x.features, [axis], keep), op.out_type()).placed(layout)
 
 
 @lifts("TopK", family="reduce over features")

@@ -29,7 +29,7 @@ refused(
     because="sequences have no grid axes",
 )
 refused(
-    *("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "LpPool", "Pad", "Resize", "Upsample", "GridSample"),
+    *("ConvTranspose", "ConvInteger", "QLinearConv", "Pad", "Resize", "Upsample", "GridSample"),
     *("DepthToSpace", "SpaceToDepth", "LRN"),
     because="it works on positions, and behind {start} they are features: what flattens there, or carries the trained "
     "size in its shape, has to go first",

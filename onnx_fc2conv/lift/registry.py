@@ -13,37 +13,42 @@ Rule = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """One row: the operator, its family, and its rule or the reason why it never can have one."""
+    """One row: the operator, its family, and its rule or the reason why it never can have one.
 
-    op_type: str
+    ``kind`` is the op_type, with its domain in front unless that is the standard one. A rule with ``beside`` takes
+    values that are still side by side (see ``joined``), and values of other inputs than images.
+    """
+
+    kind: str
     family: str
     rule: Rule | None
     because: str | None = None
+    beside: bool = False
 
 
 RULES: dict[str, Entry] = {}
 
 
-def lifts(*op_types: str, family: str) -> Callable[[Rule], Rule]:
+def lifts(*kinds: str, family: str, beside: bool = False) -> Callable[[Rule], Rule]:
     """Register a rule: lifted values and constants in, lifted values out, or ``Unliftable``."""
 
     def register(rule: Rule) -> Rule:
-        for op_type in op_types:
-            _add(Entry(op_type, family, rule))
+        for kind in kinds:
+            _add(Entry(kind, family, rule, beside=beside))
         return rule
 
     return register
 
 
-def refused(*op_types: str, because: str) -> None:
+def refused(*kinds: str, because: str) -> None:
     """Register operators that can never be lifted, and why; ``{start}`` in it stands for the head's first node."""
-    for op_type in op_types:
-        _add(Entry(op_type, "refused", None, because))
+    for kind in kinds:
+        _add(Entry(kind, "refused", None, because))
 
 
 def _add(entry: Entry) -> None:
-    assert entry.op_type not in RULES, f"{entry.op_type} has two rules"
-    RULES[entry.op_type] = entry
+    assert entry.kind not in RULES, f"{entry.kind} has two rules"
+    RULES[entry.kind] = entry
 
 
 def rule_for(op: Op, start: Op) -> Rule:
@@ -52,7 +57,7 @@ def rule_for(op: Op, start: Op) -> Rule:
     Raises:
         Unliftable: the operator has none.
     """
-    entry = RULES.get(op.op_type) if op.standard else None
+    entry = RULES.get(op.kind)
     if entry is None:
         raise op.refuse("no rule lifts this operator")
     if entry.rule is None:

@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, defs, helper, numpy_helper
 
-from ..constants import Constants
 from ..dtypes import fc_refusal, numpy_type
 from ..ops import Array, Op
-from ..rewrite import Rewrite, Windowed
-from ..shapes import Shapes
+from ..plan import Cause
+from ..rewrite import Windowed
+from .shared import RunTime, Shared, Side
 
+Operand = Windowed | Array | RunTime | Side | None
 
-@dataclass(frozen=True)
-class RunTime:
-    """An operand that does not depend on the image and is not a constant either (it depends on the batch size)."""
-
-    name: str
-
-
-Operand = Windowed | Array | RunTime | None
-
-
-class Names:
-    """Value and node names that are not taken yet."""
-
-    def __init__(self, taken: Iterable[str]) -> None:
-        self._taken = set(taken)
-
-    def fresh(self, hint: str) -> str:
-        """``hint``, or ``hint_2`` and so on."""
-        name, n = hint, 1
-        while name in self._taken or not name:
-            n += 1
-            name = f"{hint}_{n}"
-        self._taken.add(name)
-        return name
-
-
-class Shared:
-    """What all rewriters of one conversion share.
-
-    Attributes:
-        runtime: name of the runtime that will check the conversion.
-        made: names of new constants by what they hold, so that equal ones are made once.
-        spent: the flattened windows by map and window.
-        reshaped: for each reshaped value (by its tensor) the value that it was reshaped from.
-    """
-
-    def __init__(self, constants: Constants, shapes: Shapes, names: Names, runtime: str) -> None:
-        self.constants, self.shapes, self.names, self.runtime = constants, shapes, names, runtime
-        self.rewrite = Rewrite()
-        self.made: dict[tuple[Any, ...], str] = {}
-        self.spent: dict[tuple[Any, ...], Windowed] = {}
-        self.reshaped: dict[str, Windowed] = {}
+FIXED_TYPES = {"tensor(bool)": TensorProto.BOOL, "tensor(int64)": TensorProto.INT64}
+FAR = 2**31 - 1  #: an end that means "to the last"
 
 
 class Rewriter:
@@ -102,14 +62,35 @@ class Rewriter:
 
     def fc_refusal(self, elem_type: int) -> str | None:
         """Why an FC of this element type cannot become a Conv here; ``None`` if it can."""
-        return fc_refusal(elem_type, self.op.since, self._shared.runtime)
+        return fc_refusal(elem_type, self._shared.model.opset, self._shared.runtime)
 
     def out_type(self, i: int = 0) -> int:
         """Element type of the i-th output."""
         name = self.op.outputs[i]
-        if name not in self.shapes.elem_types:
+        known = self.shapes.elem_types.get(name, 0) or self._type_by_schema(i)
+        if not known:
             raise self.refuse(f"the element type of its result '{name}' is not known")
-        return self.shapes.elem_types[name]
+        return known
+
+    def _type_by_schema(self, i: int) -> int:
+        """What the operator's definition says, where a node in front of this one has stopped ONNX's inference."""
+        if self.op_type == "Cast":
+            return int(self.attr("to"))
+        schema = defs.get_schema(self.op_type, self.since, self.op.domain)
+        declared = schema.outputs[min(i, len(schema.outputs) - 1)].type_str
+        for j, name in enumerate(self.op.inputs):
+            if name and schema.inputs[min(j, len(schema.inputs) - 1)].type_str == declared:
+                lifted = self._shared.rewrite.values.get(name)
+                return lifted.elem_type if lifted else self.shapes.elem_types.get(name, 0)
+        return FIXED_TYPES.get(declared, 0)
+
+    def producer(self, name: str) -> Op | None:
+        """The node of the original that makes a value."""
+        return self._shared.model.producer.get(name)
+
+    def array(self, name: str) -> Array | None:
+        """The constant behind a value of the original, or ``None`` if it is none."""
+        return self._shared.constants.get(name)
 
     def ints(self, i: int, what: str) -> list[int] | None:
         """The i-th input as constant integers; ``None`` where it is left out.
@@ -134,11 +115,18 @@ class Rewriter:
         return array.ints()
 
     def feature_axis(self, axis: int, x: Windowed) -> int:
-        """An axis of the original value, made >= 0; the batch axis is refused."""
+        """The lifted axis of an axis of the original value; the batch axis is refused."""
         self.refuse_if(not -x.rank <= axis < x.rank, f"axis {axis} does not exist in a value of rank {x.rank}")
-        axis %= x.rank
-        self.refuse_if(axis == 0, "works along the batch axis, so it mixes the windows of different images")
-        return axis
+        feature = x.layout.feature(axis % x.rank)
+        if feature is None:
+            raise self.refuse("works along the batch axis, so it mixes the windows of different images")
+        return feature + 1
+
+    def blame_phase(self, detail: str) -> None:
+        """Note that this node is right at sizes of the form trained + n * stride, and not in between."""
+        cause = Cause(str(self.op), "phase", detail)
+        if cause not in self._shared.causes:
+            self._shared.causes.append(cause)
 
     # -- emitting --------------------------------------------------------------------------------------------------
 
@@ -158,7 +146,8 @@ class Rewriter:
 
     def again(self, x: Windowed, *others: Windowed | Array | str | None, outputs: int = 1, **changed: Any) -> str:
         """Emit the node's own operator on lifted values, with its own attributes except for the changed ones."""
-        attrs = {k: v for k, v in {**self.attrs, **changed}.items() if v is not None}
+        domain = {} if self.op.standard else {"domain": self.op.domain}
+        attrs = {k: v for k, v in {**self.attrs, **changed, **domain}.items() if v is not None}
         return self.emit(self.op_type, x, *others, outputs=outputs, **attrs)
 
     def with_dims(self, array: Array, dims: tuple[int, ...]) -> str:
@@ -198,6 +187,12 @@ class Rewriter:
         self._shared.rewrite.made_from[tensor.name] = made_from
         self._shared.made[key] = tensor.name
 
+    def once(self, key: tuple[Any, ...], make: Callable[[], Windowed]) -> Windowed:
+        """A value that several nodes may need: emitted for the first that asks."""
+        if key not in self._shared.spent:
+            self._shared.spent[key] = make()
+        return self._shared.spent[key]
+
     def read(self, x: Windowed) -> Windowed:
         """Spend a pending window: the value with its features laid out as channels.
 
@@ -206,15 +201,34 @@ class Rewriter:
         if x.unread is None:
             return x
         key = (x.tensor, x.unread.window)
-        if key not in self._shared.spent:
-            reason = self.fc_refusal(x.elem_type)
-            self.refuse_if(reason, f"needs the flattened vector itself, and {reason}")
-            self._shared.spent[key] = self._flatten_windows(x)
-        flat = self._shared.spent[key]
+        if set(x.unread.window) == {1}:
+            self._shared.spent[key] = x.spent(x.tensor, (x.unread.channels,))
+        flatten = self._cut_windows if self.fc_refusal(x.elem_type) else self._flatten_windows
+        flat = self.once(key, lambda: flatten(x))
         if not x.unread.in_map_order:
             order = self.constant(x.unread.order.ravel().astype(np.int64), "order")
             flat = flat.spent(self.emit("Gather", flat, order, axis=1), (x.unread.order.size,))
-        return self.reshape_features(flat, x.features)
+        return self.reshape_features(flat, x.features).placed(x.layout)
+
+    def _cut_windows(self, x: Windowed) -> Windowed:
+        """The flattening of every window for types that have no Conv: one shifted map for each cell of the window."""
+        assert x.unread is not None
+        window, cells = x.unread.window, int(np.prod(x.unread.window))
+        shifted = [self._shifted(x, cell, window) for cell in np.ndindex(*window)]
+        tensor = self.emit("Concat", *shifted, axis=1) if cells > 1 else shifted[0]
+        order = np.arange(x.unread.size).reshape(cells, -1).T.ravel()
+        if cells > 1 and x.unread.channels > 1:
+            tensor = self.emit("Gather", tensor, self.constant(order, "order"), axis=1)
+        return x.spent(tensor, (x.unread.size,))
+
+    def _shifted(self, x: Windowed, cell: tuple[int, ...], window: tuple[int, ...]) -> str:
+        """The map's values at one cell of every window."""
+        ends = [c - w + 1 or FAR for c, w in zip(cell, window, strict=True)]
+        axes = list(range(2, 2 + len(window)))
+        if self.since < 10:
+            return self.emit("Slice", x, starts=list(cell), ends=ends, axes=axes)
+        operands = {"starts": list(cell), "ends": ends, "axes": axes}
+        return self.emit("Slice", x, *(self.constant(np.array(v, np.int64), k) for k, v in operands.items()))
 
     def _flatten_windows(self, x: Windowed) -> Windowed:
         assert x.unread is not None
@@ -231,21 +245,45 @@ class Rewriter:
         """A spent value with its features in another shape; the grid stays."""
         source = self._shared.reshaped.get(x.tensor)
         if source is not None and source.features == features:
-            return source  # there and back: the first reshape is left unused
+            return source.placed(x.layout)  # there and back: the first reshape is left unused
         if features == x.features:
             return x
-        g = x.grid_rank
-        if len(features) == len(x.features):
-            shape = self.constant(np.array([0, *features, *[0] * g], np.int64), "shape")
-        else:
-            all_dims = self.emit("Shape", x)
-            last = self.constant(np.arange(x.rank, x.rank + g, dtype=np.int64), "grid_axes")
-            grid = self.emit("Gather", all_dims, last, axis=0)
-            front = self.constant(np.array([0, *features], np.int64), "features")
-            shape = self.emit("Concat", front, grid, axis=0)
-        result = x.spent(self.emit("Reshape", x, shape), features)
+        result = x.spent(self._reshape(x, [0, *features]), features)
         self._shared.reshaped[result.tensor] = x
         return result
+
+    def _reshape(self, x: Windowed, front: list[int]) -> str:
+        """The lifted value with other dims in front of the grid's; 0 in the first place keeps the batch."""
+        g, rank = x.grid_rank, 1 + len(x.features)
+        if len(front) == rank:
+            return self.emit("Reshape", x, self.constant(np.array([*front, *[0] * g], np.int64), "shape"))
+        last = self.constant(np.arange(rank, rank + g, dtype=np.int64), "grid_axes")
+        grid = self.emit("Gather", self.emit("Shape", x), last, axis=0)
+        shape = self.emit("Concat", self.constant(np.array(front, np.int64), "features"), grid, axis=0)
+        return self.emit("Reshape", x, shape)
+
+    def as_original(self, x: Windowed) -> str:
+        """A spent value with the batch where the original keeps it; the grid axes trail."""
+        layout = x.layout
+        if layout.before is None:
+            return self._reshape(x, list(x.features))
+        if layout.merged:
+            return self._reshape(x, [-1, *x.features[1:]])
+        if layout.before == 0:
+            return x.tensor
+        front = [*range(1, layout.before + 1), 0]
+        rest = range(layout.before + 1, 1 + len(x.features) + x.grid_rank)
+        return self.emit("Transpose", x, perm=[*front, *rest])
+
+    def permute(self, x: Windowed, order: list[int]) -> Windowed:
+        """The features' axes in another order; the layout is the caller's to say."""
+        if order == sorted(order):
+            return x
+        if x.unread is not None:
+            return x.reordered(x.unread.order.transpose(order))
+        rank = 1 + len(order)
+        perm = [0, *(f + 1 for f in order), *range(rank, rank + x.grid_rank)]
+        return x.spent(self.emit("Transpose", x, perm=perm), tuple(x.features[f] for f in order))
 
     def grid_first(self, x: Windowed) -> str:
         """``[N, *grid, *features]``: for operators that work on all axes from one on."""

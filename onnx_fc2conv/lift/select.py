@@ -8,36 +8,46 @@ import numpy as np
 
 from ..ops import Array
 from ..rewrite import Windowed
-from .broadcast import require_same_grid
+from .broadcast import require_same_layout
+from .grids import aligned
+from .joined import beside, can_wait, joined, materialised, spread
 from .registry import lifts
 from .rewriter import Operand, Rewriter
+from .shared import Side
 
 
-@lifts("Concat", family="select features")
+@lifts("Concat", family="select features", beside=True)
 def lift_concat(op: Rewriter, *operands: Operand) -> Windowed:
-    """Features of several lifted values side by side."""
-    lifted = [x for x in operands if isinstance(x, Windowed)]
-    op.refuse_if(len(lifted) < len(operands), "joins features with a value that does not depend on the image")
-    first = lifted[0]
+    """Features of several lifted values side by side, among them values that are the same for every window."""
+    one = next(x for x in operands if isinstance(x, Windowed))
+    op.refuse_if(not one.layout.plain, "joins values of which the batch axis is not the first")
+    lifted = [beside(op, x, one) if isinstance(x, Side | Array) else x for x in operands]
+    values = [x for x in lifted if isinstance(x, Windowed)]
+    first = values[0]
     axis = op.feature_axis(op.attr("axis", 1), first)
-    for x in lifted[1:]:
-        require_same_grid(op, first, x)
-        op.refuse_if(x.rank != first.rank, f"joins values of rank {first.rank} and {x.rank}")
-    if all(x.unread and x.tensor == first.tensor for x in lifted):
-        return first.reordered(np.concatenate([x.unread.order for x in lifted if x.unread], axis - 1))
-    read = [op.read(x) for x in lifted]
+    for x in values[1:]:
+        require_same_layout(op, first, x)
+    if all(x.unread and x.tensor == first.tensor for x in values):
+        return first.reordered(np.concatenate([x.unread.order for x in values if x.unread], axis - 1))
+    if can_wait(values, axis):
+        return joined(op, values)
+    read = aligned(op, [op.read(materialised(op, x)) for x in values])
     features = list(first.features)
     features[axis - 1] = sum(x.features[axis - 1] for x in read)
-    return first.spent(op.emit("Concat", *read, axis=axis), tuple(features))
+    like = next(x for x in read if not x.everywhere)
+    return like.spent(op.emit("Concat", *(spread(op, x, like) for x in read), axis=axis), tuple(features))
 
 
 @lifts("Split", family="select features")
 def lift_split(op: Rewriter, x: Windowed, sizes_operand: Operand = None) -> tuple[Windowed, ...]:
     """Features in consecutive parts."""
     axis = op.feature_axis(op.attr("axis", 0), x)
-    shapes = [op.shapes.of(name) for name in op.op.outputs]
-    sizes = [s[axis] if s else 0 for s in shapes]
-    op.refuse_if(sum(sizes) != x.features[axis - 1] or not all(sizes), "the sizes of its parts are not known")
+    count, whole = len(op.op.outputs), x.features[axis - 1]
+    sizes = list(op.attr("split") or op.ints(1, "sizes") or [])
+    if not sizes:
+        part = -(-whole // count)
+        sizes = [min(part, whole - i * part) for i in range(count)]
+    op.refuse_if(sum(sizes) != whole or min(sizes) < 1, f"splits {whole} features into parts of {sizes}")
     if x.unread:
         parts = np.split(x.unread.order, np.cumsum(sizes)[:-1], axis - 1)
         return tuple(x.reordered(part) for part in parts)
@@ -52,21 +62,21 @@ def lift_slice(op: Rewriter, x: Windowed, *_: Operand) -> Windowed:
     """Features from a start to an end, with a step. A full slice of the batch axis is left out."""
     starts, ends, axes, steps = _slice_operands(op)
     picks: list[tuple[int, int, int, int]] = []
-    index: list[slice] = [slice(None)] * x.rank
+    index: list[slice] = [slice(None)] * len(x.features)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        axis %= x.rank
-        if axis == 0:
+        feature = x.layout.feature(axis % x.rank)
+        if feature is None:
             op.refuse_if(start != 0 or step != 1 or end < max(op.batch, 2**31 - 1), "slices the batch axis")
             continue
-        stop = None if step < 0 and end < -x.features[axis - 1] else end
-        index[axis] = slice(start, stop, step)
-        picks.append((start, end, axis, step))
-    order = np.empty(x.features, np.bool_)[tuple(index[1:])]
+        stop = None if step < 0 and end < -x.features[feature] else end
+        index[feature] = slice(start, stop, step)
+        picks.append((start, end, feature + 1, step))
+    order = np.empty(x.features, np.bool_)[tuple(index)]
     op.refuse_if(order.size == 0, "keeps no feature")
     if not picks:
         return x
     if x.unread:
-        return x.reordered(x.unread.order[tuple(index[1:])])
+        return x.reordered(x.unread.order[tuple(index)])
     s, e, a, t = ([p[i] for p in picks] for i in range(4))
     if op.since < 10:
         return x.spent(op.emit("Slice", x, starts=s, ends=e, axes=a), order.shape)
@@ -94,6 +104,8 @@ def lift_gather(op: Rewriter, x: Operand, indices: Operand) -> Windowed:
     axis = op.feature_axis(op.attr("axis", 0), x)
     picked = np.take(np.arange(x.features[axis - 1]), indices.values)
     features = (*x.features[: axis - 1], *picked.shape, *x.features[axis:])
+    layout = x.layout.without([axis - 1]) if not picked.shape else x.layout
+    op.refuse_if(picked.ndim > 1 and not x.layout.plain, "adds axes in front of the batch axis")
     if x.unread:
-        return x.reordered(np.take(x.unread.order, picked, axis - 1))
-    return x.spent(op.again(x, indices.name, axis=axis), features)
+        return x.reordered(np.take(x.unread.order, picked, axis - 1)).placed(layout)
+    return x.spent(op.again(x, indices.name, axis=axis), features).placed(layout)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..ops import UNARY, Array
 from ..rewrite import Windowed
 from .registry import lifts
 from .rewriter import Operand, Rewriter
 
 
-@lifts(*UNARY, family="elementwise")
+@lifts(*UNARY, family="elementwise", beside=True)
 def lift_unary(op: Rewriter, x: Windowed) -> Windowed:
-    """The same operator with the same attributes, on all windows at once."""
-    return x.on(op.again(x), op.out_type())
+    """The same operator with the same attributes, on all windows at once, or on each of several parts."""
+    elem_type = op.out_type()
+    if x.parts:
+        return replace(x, parts=tuple(part.on(op.again(part), elem_type) for part in x.parts), elem_type=elem_type)
+    return x.on(op.again(x), elem_type)
 
 
 @lifts("Dropout", family="elementwise")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import BatchBaked
-from ..flatten import apply_view, per_image
+from ..flatten import Layout, apply_view, behind_view
 from ..rewrite import Windowed
 from .registry import lifts
 from .rewriter import Operand, Rewriter
@@ -13,50 +13,78 @@ from .rewriter import Operand, Rewriter
 
 @lifts("Flatten", "Reshape", "Squeeze", "Unsqueeze", family="view")
 def lift_view(op: Rewriter, x: Windowed, _: Operand = None) -> Windowed:
-    """A view that leaves every image its own row; judged by what it does to positions, not by its spelling."""
-    positions = np.arange(op.batch * int(np.prod(x.features)), dtype=np.int64).reshape(op.batch, *x.features)
+    """A view that keeps every image's values together; judged by what it does to positions, not by its spelling."""
     try:
-        order = per_image(positions, apply_view(op.op, positions, op.view_operand()))
+        layout, order = _viewed(op, x, op.batch)
     except ValueError as e:
-        if x.unread is not None and op.batch > 1 and _fits_one_image(op, x):
+        if op.batch > 1 and _fits_one_image(op, x):
             raise BatchBaked(str(e), str(op.op)) from e
         raise op.refuse(str(e)) from e
     if x.unread:
-        return x.reordered(x.unread.order.ravel()[order])
-    return op.reshape_features(x, order.shape)
+        return x.reordered(x.unread.order.ravel()[order]).placed(layout)
+    return op.reshape_features(_in_order(op, x, order), order.shape).placed(layout)
+
+
+def _viewed(op: Rewriter, x: Windowed, batch: int) -> tuple[Layout, np.ndarray]:
+    after = apply_view(op.op, x.layout.positions(x.features, batch), op.view_operand())
+    return behind_view(after, batch)
 
 
 def _fits_one_image(op: Rewriter, x: Windowed) -> bool:
-    positions = np.arange(int(np.prod(x.features)), dtype=np.int64).reshape(1, *x.features)
     try:
-        per_image(positions, apply_view(op.op, positions, op.view_operand()))
+        _viewed(op, x, 1)
     except ValueError:
         return False
     return True
 
 
+def _in_order(op: Rewriter, x: Windowed, order: np.ndarray) -> Windowed:
+    """Values that a view only names anew are listed as before, unless the batch axis stood between them."""
+    op.refuse_if(not np.array_equal(order.ravel(), np.arange(order.size)), "takes the batch axis apart")
+    return x
+
+
 @lifts("Transpose", family="view")
 def lift_transpose(op: Rewriter, x: Windowed) -> Windowed:
-    """Permutes feature axes; the batch axis stays first."""
-    perm = op.attr("perm") or list(reversed(range(x.rank)))
-    op.refuse_if(perm[0] != 0, f"perm {perm} moves the batch axis")
-    if x.unread:
-        return x.reordered(x.unread.order.transpose([p - 1 for p in perm[1:]]))
-    features = tuple(x.features[p - 1] for p in perm[1:])
-    grid = range(x.rank, x.rank + x.grid_rank)
-    return x.spent(op.emit("Transpose", x, perm=[*perm, *grid]), features)
+    """Permutes the axes."""
+    return transpose(op, x, op.attr("perm") or list(reversed(range(x.rank))))
+
+
+def transpose(op: Rewriter, x: Windowed, perm: list[int]) -> Windowed:
+    """Permutes the original's axes; where the batch goes is noted, the lifted value keeps it first."""
+    places = [x.layout.feature(p) for p in perm]
+    order = [p for p in places if p is not None]
+    if x.layout.before is None:
+        return one_image(op, op.permute(x, order))
+    batch = places.index(None)
+    if x.layout.merged:
+        op.refuse_if(batch != 0, f"perm {perm} moves rows of several images away from the first axis")
+        return op.permute(x, [0, *order])
+    return op.permute(x, order).placed(Layout(batch))
+
+
+def one_image(op: Rewriter, x: Windowed) -> Windowed:
+    """Where there is one image and its batch axis was lost sight of, a first axis of size 1 is as good as one."""
+    if x.layout.before is not None or x.features[:1] != (1,):
+        return x
+    if x.unread is not None:
+        return x.reordered(x.unread.order[0]).placed(Layout())
+    return op.reshape_features(x, x.features[1:]).placed(Layout())
 
 
 @lifts("Expand", family="view")
 def lift_expand(op: Rewriter, x: Windowed, _: Operand) -> Windowed:
     """Repeats features of size 1; the batch must stay as it is."""
-    target = op.view_operand() or []
-    op.refuse_if(len(target) > x.rank, "adds an axis in front of the batch")
-    rows = target[0] if len(target) == x.rank else 1
-    op.refuse_if(rows not in (1, op.batch), "repeats the images of the batch")
-    x = op.read(x)
-    features = tuple(
-        int(d) for d in np.broadcast_shapes(x.features, tuple(target[max(len(target) - len(x.features), 0) :]))
-    )
+    before = x.layout.shape(x.features, op.batch)
+    after = np.broadcast_shapes(before, tuple(op.view_operand() or []))
+    added = len(after) - len(before)
+    op.refuse_if(x.layout.merged and (added or after[0] != before[0]), "repeats rows of several images")
+    layout = x.layout if x.layout.before is None else Layout(x.layout.before + added, x.layout.merged)
+    places = [layout.feature(axis) for axis in range(len(after))]
+    rows = [n for n, place in zip(after, places, strict=True) if place is None and not layout.merged]
+    op.refuse_if(rows not in ([], [op.batch]), "repeats the images of the batch")
+    features = tuple(int(n) for n, place in zip(after, places, strict=True) if place is not None)
+    features = (*x.features[: layout.merged], *features)
+    x = op.reshape_features(op.read(x), (*[1] * added, *x.features))
     shape = op.constant(np.array([1, *features, *[1] * x.grid_rank], np.int64), "shape")
-    return x.spent(op.emit("Expand", x, shape), features)
+    return x.spent(op.emit("Expand", x, shape), features).placed(layout)

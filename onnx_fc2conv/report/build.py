@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from onnx import TensorShapeProto
+
 from .._version import __version__
-from ..conversion import Conversion, text
+from ..conversion import Conversion, Sizes, text
 from ..settings import Size
-from .data import CauseRow, CheckRow, HeadRow, NodeRow, OutputRow, Report
+from .data import CauseRow, CheckRow, HeadRow, ImageRow, NodeRow, OutputRow, Report
 
 
 class _Check(Protocol):
@@ -43,7 +45,7 @@ class Checked(Protocol):
         """Deviation from image crops by output, for models that are not exact."""
 
 
-def build(conversion: Conversion, sizes: list[Size], outcome: Checked | None) -> Report:
+def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None) -> Report:
     """The report of a conversion.
 
     Args:
@@ -52,6 +54,8 @@ def build(conversion: Conversion, sizes: list[Size], outcome: Checked | None) ->
         outcome: what the checks found, or ``None`` if none was run.
     """
     plan = conversion.plan
+    images = _images(conversion, sizes)
+    first = images[0]
     return Report(
         tool=f"onnx-fc2conv {__version__}",
         input=conversion.name,
@@ -59,10 +63,10 @@ def build(conversion: Conversion, sizes: list[Size], outcome: Checked | None) ->
         status="converted",
         verified=outcome is not None,
         runtime=outcome.runtime if outcome else None,
-        image_input=plan.image.name,
-        trained_size=list(conversion.trained),
-        sizes=[list(s) for s in sizes],
-        valid_sizes=conversion.valid_sizes,
+        image_input=first.name,
+        trained_size=first.trained_size,
+        sizes=first.sizes,
+        valid_sizes=first.valid_sizes,
         verdict=conversion.verdict,
         causes=[CauseRow(c.node, c.kind, c.detail) for c in plan.causes],
         unbaked=[f"{op} -> {plan.unbaked[op.index].op_type}" for op in plan.model.ops if op.index in plan.unbaked],
@@ -74,7 +78,28 @@ def build(conversion: Conversion, sizes: list[Size], outcome: Checked | None) ->
         outputs=_outputs(conversion, [conversion.trained, *sizes]),
         checks=[_check(c) for c in (outcome.checks if outcome else [])],
         geometry=conversion.geometry.to_dict(),
+        images=images,
     )
+
+
+def _images(conversion: Conversion, sizes: list[Sizes]) -> list[ImageRow]:
+    declared = {i.name: i.type.tensor_type.shape.dim for i in conversion.proto.graph.input}
+    sources = {image.name: image.axes[0].source for image in conversion.plan.images}
+    return [
+        ImageRow(
+            name,
+            _shape(declared[name]),
+            list(conversion.trained[source]),
+            None if name == source else source,
+            conversion.valid_sizes(source),
+            [list(s[source]) for s in sizes],
+        )
+        for name, source in sources.items()
+    ]
+
+
+def _shape(dims: Iterable[TensorShapeProto.Dimension]) -> list[str]:
+    return [d.dim_param or (str(d.dim_value) if d.HasField("dim_value") else "?") for d in dims]
 
 
 def _check(check: _Check) -> CheckRow:
@@ -83,16 +108,17 @@ def _check(check: _Check) -> CheckRow:
     return CheckRow(check.name, size, check.passed, cells, total, check.error, check.tolerance, check.note)
 
 
-def _outputs(conversion: Conversion, sizes: list[Size]) -> list[OutputRow]:
+def _outputs(conversion: Conversion, sizes: list[Sizes]) -> list[OutputRow]:
     declared = {o.name: o.type.tensor_type.shape.dim for o in conversion.proto.graph.output}
     return [
         OutputRow(
             name,
-            [d.dim_param or (str(d.dim_value) if d.HasField("dim_value") else "?") for d in declared[name]],
+            _shape(declared[name]),
             list(grid.window),
             list(grid.stride),
             list(grid.field),
-            {text(s): list(grid.grid_size(s)) for s in sizes},
+            {text(size): list(grid.grid_size(size)) for size in (s[grid.source] for s in sizes)},
+            grid.whole_image,
         )
         for name, grid in conversion.geometry.outputs.items()
     ]

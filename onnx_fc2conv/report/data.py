@@ -23,6 +23,18 @@ _MEANING = {
 
 
 @dataclass
+class ImageRow:
+    """One image input; ``same_size_as`` names the input before it whose size it must have, if there is one."""
+
+    name: str
+    shape: list[str]
+    trained_size: list[int]
+    same_size_as: str | None
+    valid_sizes: str
+    sizes: list[list[int]]
+
+
+@dataclass
 class NodeRow:
     """One node of a head and what took its place; ``to`` is empty where nothing is needed any more."""
 
@@ -43,7 +55,7 @@ class HeadRow:
 
 @dataclass
 class OutputRow:
-    """One lifted output."""
+    """One lifted output; with ``whole_image`` it has one answer whatever the size is, and its window is no crop."""
 
     name: str
     shape: list[str]
@@ -51,6 +63,7 @@ class OutputRow:
     stride: list[int]
     receptive_field: list[int]
     grids: dict[str, list[int]]
+    whole_image: bool
 
 
 @dataclass
@@ -80,6 +93,7 @@ class CauseRow:
 class Report:
     """Everything that the tool says about one conversion. The field names are the JSON keys.
 
+    ``image_input``, ``trained_size``, ``sizes`` and ``valid_sizes`` are the first image input's; ``images`` lists all.
     ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run.
     """
 
@@ -101,6 +115,7 @@ class Report:
     outputs: list[OutputRow]
     checks: list[CheckRow]
     geometry: dict[str, Any]
+    images: list[ImageRow]
     schema: int = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,7 +138,12 @@ class Report:
 
     def verdict_words(self) -> str:
         """What the verdict means here, with the nodes responsible and what was measured."""
+        pooled = [o.name for o in self.outputs if o.whole_image]
         words = _MEANING[self.verdict]
+        if pooled and len(pooled) == len(self.outputs):
+            words = "there is one answer for the whole image, the original head's on the map that is pooled whole"
+        elif pooled:
+            words = f"{', '.join(pooled)}: one answer for the whole image; of the others {words}"
         if self.verdict == "exact":
             words += f" (proven by the graph, {self._confirmed()})"
         blamed = [c for c in self.causes if c.kind != "phase"]

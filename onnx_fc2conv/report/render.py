@@ -26,8 +26,10 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
     width = width or (None if stream.isatty() else PIPED_WIDTH)
     console = Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
     console.print(Text(printable(report.headline()), "bold"))
-    trained = f"trained size {_x(report.trained_size)}"
-    console.print(printable(f"input '{report.image_input}', {trained}, valid sizes: {report.valid_sizes}"))
+    for image in report.images:
+        sizes = f"trained size {_x(image.trained_size)}, valid sizes: {image.valid_sizes}"
+        same = f"must have the size of '{image.same_size_as}'"
+        console.print(printable(f"input '{image.name}', {same if image.same_size_as else sizes}"))
 
     for node in report.unbaked:
         console.print(Text(printable(f"carried the trained size, rewritten to follow the input's: {node}")))
@@ -78,7 +80,8 @@ def _output_cells(outputs: list[OutputRow]) -> Sequence[tuple[str, ...]]:
     rows = []
     for o in outputs:
         grids = ", ".join(f"{size}: {_x(g)} = {_product(g)}" for size, g in o.grids.items())
-        rows.append((o.name, f"[{', '.join(o.shape)}]", _x(o.window), _x(o.stride), grids))
+        window, stride = ("whole image", "-") if o.whole_image else (_x(o.window), _x(o.stride))
+        rows.append((o.name, f"[{', '.join(o.shape)}]", window, stride, grids))
     return rows
 
 

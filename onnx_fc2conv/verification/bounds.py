@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from onnx import TensorProto
+
 from ..conversion import Conversion
+from ..dtypes import STEPS
 from ..ops import FULLY_CONNECTED, Op
 from ..plan import Plan
 
@@ -33,12 +36,45 @@ class Budget:
 BUDGETS = {"onnxruntime": Budget(2**33, 64), "reference": Budget(2**29, 9, pool=2**11, node=2**12)}
 
 
+QUANTISING = frozenset("QuantizeLinear QLinearConv QLinearMatMul QGemm".split())
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Which rounding to steps a part of a model does.
+
+    Attributes:
+        nodes: nodes that quantise.
+        values: values that they quantise for one answer.
+        coarsest, finest: their steps, relative to a range; 0 where there is none.
+    """
+
+    nodes: int
+    values: int
+    coarsest: float
+    finest: float
+
+    @classmethod
+    def of(cls, ops: list[Op], plan: Plan) -> Steps:
+        """The steps of these nodes; those that quantise constants do not count."""
+        static = plan.constants.static
+        found = [op for op in ops if _quantises(op) and op.outputs[0] not in static]
+        steps = [STEPS.get(plan.shapes.elem_types.get(op.outputs[0], 0), STEPS[TensorProto.UINT8]) for op in found]
+        values = sum(_results(op, plan) for op in found) // max(plan.shapes.batch, 1)
+        return cls(len(found), values, max(steps, default=0.0), min(steps, default=0.0))
+
+
+def _quantises(op: Op) -> bool:
+    return op.op_type in QUANTISING or op.op_type.startswith("QLinear")
+
+
 class Bounds:
     """Sums and multiplications of a model, from static shapes.
 
     Attributes:
         head_terms, head_nodes: products in all sums of the heads, one after the other, and their nodes.
         all_terms, all_nodes: the same with the backbone.
+        head_steps, all_steps: what is quantised in the heads, and in the whole model.
     """
 
     def __init__(self, conversion: Conversion) -> None:
@@ -49,6 +85,8 @@ class Bounds:
         self.head_nodes = len(head)
         self.all_terms = sum(terms.values())
         self.all_nodes = len(plan.model.ops)
+        self.head_steps = Steps.of(plan.head, plan)
+        self.all_steps = Steps.of(plan.model.ops, plan)
         self._budget = budget = BUDGETS[plan.runtime]
         work = {op.index: _work(terms[op.index], op, plan, budget) for op in plan.model.ops}
         self._head_work = sum(work[i] for i in head)

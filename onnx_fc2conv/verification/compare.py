@@ -7,16 +7,17 @@ import numpy as np
 FLOATS = "fV"  #: kinds of numpy types that are floating-point; bfloat16 is of kind V
 
 
-def error(found: np.ndarray, expected: np.ndarray) -> float:
+def error(found: np.ndarray, expected: np.ndarray, quantised: bool = False) -> float:
     """Largest difference, relative to the largest magnitude in ``expected``; infinite where the kinds differ.
 
-    NaN equals NaN and an infinity equals itself. Of integers and booleans, it is the fraction that differs.
+    NaN equals NaN and an infinity equals itself. Of integers and booleans, it is the fraction that differs, unless the
+    integers are ``quantised`` numbers.
     """
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return float("inf")
     if expected.size == 0:
         return 0.0
-    if expected.dtype.kind not in FLOATS:
+    if expected.dtype.kind not in FLOATS and not quantised:
         return float(np.mean(found != expected))
     a, b = found.astype(np.float64), expected.astype(np.float64)
     special = ~np.isfinite(b)
@@ -28,3 +29,12 @@ def error(found: np.ndarray, expected: np.ndarray) -> float:
     difference = float(np.abs(a - b).max())
     scale = float(np.abs(b).max())
     return difference / scale if scale > 0 else (0.0 if difference == 0 else float("inf"))
+
+
+def share_beyond(found: np.ndarray, expected: np.ndarray, tolerance: float) -> float:
+    """Share of answers (along the last axis) with a difference beyond the tolerance, relative to the largest value."""
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    scale = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
+    with np.errstate(invalid="ignore"):
+        beyond = (np.abs(a - b) > tolerance * scale) & np.isfinite(b)
+    return float(np.mean(beyond.reshape(-1, beyond.shape[-1]).any(0)))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import dtypes
+from ..conversion import Sizes
 from ..plan import Plan
-from ..settings import Size
 from .compare import FLOATS
 from .session import Feeds
 
@@ -18,30 +18,39 @@ SCALES = (1.0, 16.0, 255.0)  #: models trained on bytes sleep on unit inputs
 
 
 class Images:
-    """Random values for the inputs of a model, the image first of all."""
+    """Random values for the inputs of a model, the images first of all."""
 
     def __init__(self, plan: Plan) -> None:
-        self._image = plan.image
-        self._dtype = dtypes.numpy_type(plan.shapes.elem_types[plan.image.name])
-        value = next(i for i in plan.model.inputs if i.name == plan.image.name)
-        declared = value.type.tensor_type.shape.dim[0].dim_value
-        self._others = [v for v in plan.model.inputs if v.name != plan.image.name]
-        self._batch_symbol = value.type.tensor_type.shape.dim[0].dim_param
+        self._images = plan.images
+        self._elem_types = plan.shapes.elem_types
+        names = {image.name for image in plan.images}
+        batches = [v.type.tensor_type.shape.dim[0] for v in plan.model.inputs if v.name in names]
+        declared = batches[0].dim_value
+        self._others = [v for v in plan.model.inputs if v.name not in names]
+        self._batch_symbols = {dim.dim_param for dim in batches} - {""}
         self._rng = np.random.default_rng(SEED)
         self.batches = (declared,) if declared > 0 else (1, 2)
         self.scale = SCALES[0]
 
-    def draw(self, size: Size | None = None, batch: int | None = None) -> Feeds:
-        """One input, of the trained size unless another is given; at the smallest batch unless told otherwise."""
+    def draw(self, sizes: Sizes | None = None, batch: int | None = None) -> Feeds:
+        """One set of inputs, of the trained sizes unless others are given; at the smallest batch unless told otherwise.
+
+        Args:
+            sizes: by the first of the inputs that must have one size; default: the trained ones.
+            batch: number of images.
+        """
         batch = batch or self.batches[0]
-        shape = list(self._image.shape(batch))
-        for position, n in zip(self._image.spatial, size or (), strict=size is not None):
-            shape[position] = n
-        feeds = {self._image.name: self._values(shape, self._dtype)}
-        for value in self._others:  # inputs of branches that have nothing to do with the image
+        feeds = {}
+        for image in self._images:
+            shape = list(image.shape(batch))
+            if sizes is not None:
+                for position, n in zip(image.spatial, sizes[image.axes[0].source], strict=True):
+                    shape[position] = n
+            feeds[image.name] = self._values(shape, dtypes.numpy_type(self._elem_types[image.name]))
+        for value in self._others:  # inputs of branches that have nothing to do with the images
             tensor = value.type.tensor_type
             dims = [
-                d.dim_value or (batch if i == 0 or d.dim_param == self._batch_symbol else 1)
+                d.dim_value or (batch if i == 0 or d.dim_param in self._batch_symbols else 1)
                 for i, d in enumerate(tensor.shape.dim)
             ]
             feeds[value.name] = self._values(dims, dtypes.numpy_type(tensor.elem_type))

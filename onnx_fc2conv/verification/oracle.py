@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
+from ..geometry import Grid
 from ..ops import Model
 from ..plan import Plan
 from .session import Feeds, Runtime, Session
@@ -73,14 +74,14 @@ class Oracle:
         self.original = runtime.load(model.proto, model.folder)
         self.map_outputs = [name for name in model.outputs if name in plan.maps and name in model.producer]
         self._inner = list(dict.fromkeys([*(c for c in plan.cuts if c in model.producer), *self.map_outputs]))
-        free = {plan.image.name: _untyped(plan, plan.image.name)}
+        free = {image.name: _untyped(plan, image.name) for image in plan.images}
         self._backbone: Session | None = None
         if self._inner:
             self._backbone = runtime.load(cut(model, free, self._inner, plan.unbaked), model.folder)
         self._heads: dict[tuple[str, ...], Session] = {}
 
     def maps(self, feeds: Feeds) -> Feeds:
-        """The original's backbone on an image of any size: the flattened maps, and the maps that are outputs."""
+        """The original's backbone on images of any size: the flattened maps, and the maps that are outputs."""
         found = self._backbone.run(feeds, self._inner) if self._backbone else {}
         return found | {name: feeds[name] for name in self._plan.cuts if name not in found}
 
@@ -91,13 +92,16 @@ class Oracle:
             self._heads[outputs] = self._runtime.load(part, self._plan.model.folder)
         return self._heads[outputs]
 
-    def answer(self, outputs: tuple[str, ...], maps: Feeds, cell: Cell, trained: Feeds) -> Feeds:
+    def answer(
+        self, outputs: tuple[str, ...], maps: Feeds, cell: Cell, stride: tuple[int, ...], trained: Feeds
+    ) -> Feeds:
         """The original head's outputs on the window at this cell.
 
         Args:
             outputs: names of outputs that share a grid.
             maps: enlarged feature maps.
-            cell: window position, the same on every map.
+            cell: window position; on a map of a finer stride than the grid's it is so many times further on.
+            stride: effective stride of the grid, in pixels.
             trained: inputs of the trained size, for heads that ask for the input's shape.
         """
         windows = dict(trained)
@@ -107,8 +111,9 @@ class Oracle:
                 continue
             source = self._plan.maps[name]
             index: list[slice] = [slice(None)] * value.ndim
-            for position, axis, i in zip(source.spatial, source.axes, cell, strict=True):
-                index[position] = slice(i, i + axis.size)
+            for position, axis, i, s in zip(source.spatial, source.axes, cell, stride, strict=not source.pooled):
+                start = i * int(s / axis.stride)
+                index[position] = slice(start, start + axis.size)
             windows[name] = np.ascontiguousarray(value[tuple(index)])
         return head.run(windows, list(outputs))
 
@@ -118,12 +123,20 @@ def _untyped(plan: Plan, name: str) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, plan.shapes.elem_types[name], [None] * rank)
 
 
-def image_crop(plan: Plan, image: np.ndarray, cell: Cell, stride: tuple[int, ...]) -> np.ndarray:
-    """The image crop of trained size that belongs to a cell."""
-    index: list[slice] = [slice(None)] * image.ndim
-    for position, axis, i, s in zip(plan.image.spatial, plan.image.axes, cell, stride, strict=True):
-        index[position] = slice(i * s, i * s + axis.trained)
-    return np.ascontiguousarray(image[tuple(index)])
+def image_crops(plan: Plan, feeds: Feeds, grid: Grid, cell: Cell) -> Feeds:
+    """The image crops of trained size that belong to a cell: the same of all inputs that the grid is over.
+
+    Of inputs that it is not over, the first.
+    """
+    crops = {}
+    for image in plan.images:
+        over = image.axes[0].source == grid.source
+        starts = [i * s for i, s in zip(cell, grid.stride, strict=True)] if over else [0] * len(image.axes)
+        index: list[slice] = [slice(None)] * len(image.dims)
+        for position, axis, start in zip(image.spatial, image.axes, starts, strict=True):
+            index[position] = slice(start, start + axis.trained)
+        crops[image.name] = np.ascontiguousarray(feeds[image.name][tuple(index)])
+    return crops
 
 
 def sample_cells(grid: tuple[int, ...], limit: int, seed: int) -> list[Cell]:

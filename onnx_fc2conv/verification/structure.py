@@ -10,6 +10,7 @@ from onnx import ModelProto, TensorProto
 from ..conversion import Conversion
 from ..errors import UnreadableModel, VerificationFailed
 from ..ops import FULLY_CONNECTED
+from ..plan import FeatureMap
 from ..tensors import bytes_for, tensors
 from .session import RuntimeRefusal, one_line, runtime
 
@@ -51,21 +52,30 @@ def require_loads(path: str, name: str) -> None:
 
 
 def require_converted(conversion: Conversion, proto: ModelProto) -> None:
-    """No FC is left behind the flattened maps, and the spatial dims of the input are free.
+    """No FC is left behind the flattened maps, and the spatial dims of the image inputs are free.
 
     Raises:
-        VerificationFailed: one is left, or one is still fixed.
+        VerificationFailed: one is left, one is still fixed, or inputs that must have one size declare two.
     """
     behind = set(conversion.plan.cuts)
     for node in proto.graph.node:
         if node.op_type in ("Shape", "Size") or not any(name in behind for name in node.input):
             continue
-        if node.op_type in FULLY_CONNECTED:
+        if node.op_type in FULLY_CONNECTED and not all(name in behind for name in node.input[:2]):
             raise VerificationFailed(
                 "structure: a fully connected node is left in the head", node.name or node.output[0]
             )
         behind |= set(node.output)
-    image = conversion.plan.image
+    for images in conversion.plan.tied.values():
+        declared = [_require_free(image, proto) for image in images]
+        for image, names in zip(images, declared, strict=True):
+            if names != declared[0]:
+                reason = f"inputs '{images[0].name}' and '{image.name}' must have one size and declare two"
+                raise VerificationFailed(f"structure: {reason}")
+
+
+def _require_free(image: FeatureMap, proto: ModelProto) -> list[str]:
+    """The names of the spatial dims of an image input."""
     found = next((i for i in proto.graph.input if i.name == image.name), None)
     if found is None:
         raise VerificationFailed(f"structure: input '{image.name}' is gone")
@@ -74,6 +84,7 @@ def require_converted(conversion: Conversion, proto: ModelProto) -> None:
         raise VerificationFailed(f"structure: input '{image.name}' still has a fixed spatial dim")
     if len({dims[i].dim_param for i in image.spatial}) < len(image.spatial):
         raise VerificationFailed(f"structure: spatial dims of input '{image.name}' share one dim_param")
+    return [dims[i].dim_param for i in image.spatial]
 
 
 def _without_external(proto: ModelProto) -> ModelProto:

@@ -43,7 +43,7 @@ def test_the_size_law_gives_the_sizes_of_onnxruntime(case: Case) -> None:
 def test_the_effective_stride_and_the_verdict(case: Case) -> None:
     conversion = prepared(case)
     assert conversion.geometry.grid.stride == case.stride
-    assert conversion.trained == case.trained
+    assert conversion.trained == {"x": case.trained}
     assert conversion.verdict == case.verdict
     assert sorted({c.node for c in conversion.inexact}) == sorted(case.nodes)
     assert sorted({c.node for c in conversion.phases}) == sorted(case.phase)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import onnx_fc2conv as fc2conv
+from onnx_fc2conv.ops import REDUCTIONS
 
 from ..networks import Head, network
 from .tables import Lifts, Refuses, every, head, spent, table, unread
+from .test_reduce import EXACT, call
 
 ROUNDS = {"terms": 12, "nodes": 4}  #: of an average; a maximum is exact
 
@@ -25,9 +27,11 @@ def global_rows() -> dict[str, Lifts]:
         "two views": ("q = Reshape(p, d)\nt = Flatten(q)", {"d": [0, 2, 1]}),
     }
     rows = {}
-    for op_type in ("GlobalAveragePool", "GlobalMaxPool"):
-        rounds = ROUNDS if op_type == "GlobalAveragePool" else {}
+    for op_type in ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"):
+        rounds = {} if op_type == "GlobalMaxPool" else ROUNDS
         for opset in (7, 9, 11, 13, 18, 22, 26):
+            if op_type == "GlobalLpPool" and opset >= 22:
+                continue  # onnxruntime runs none of these
             for name, (text, weights) in flattened.items():
                 made = pooled(f"p = {op_type}(map)\n{text}", opset, **weights)
                 rows[f"{op_type}, {name}, opset {opset}"] = Lifts(made, **rounds)
@@ -118,21 +122,54 @@ def reduce_rows() -> dict[str, Lifts]:
     return rows
 
 
+def other_reduction_rows() -> dict[str, Lifts]:
+    """Reductions that no pool of ONNX computes; and every reduction in two steps, one spatial axis each."""
+    rows = {}
+    for op_type in sorted(REDUCTIONS):
+        rounds = {} if op_type in EXACT else ROUNDS
+        prepare, weights = ("a = Abs(map)\nb = Add(a, one)\ns = Mul(b, half)", {"one": 1.0, "half": 0.5})
+        for axes in ([2, 3], [-1, -2]):
+            for keep, view in ((1, "t = Flatten(p)"), (0, "t = Identity(p)")):
+                for opset in (11, 18):
+                    text = f"{prepare}\np = {call(op_type, opset, axes, keep)}\n{view}"
+                    name = f"{op_type} over {axes} of what may be pooled by no pool, keepdims {keep}, opset {opset}"
+                    rows[name] = Lifts(pooled(text, opset, axes=axes, **weights), **rounds)
+        nhwc = f"{prepare}\nn = Transpose <perm = [0, 2, 3, 1]> (s)\n"
+        rows[f"{op_type} of N, H, W, C"] = Lifts(
+            pooled(f"{nhwc}t = {call(op_type, 18, [1, 2], 0, 'n')}", 18, axes=[1, 2], **weights), **rounds
+        )
+        for first, second, keep in ((3, 2, 0), (2, 2, 0), (3, 2, 1), (2, 3, 1)):
+            text = (
+                f"{prepare}\np = {call(op_type, 11, [first], keep)}\n"
+                f"q = {call(op_type, 11, [second], keep, 'p')}\nt = Flatten(q)"
+            )
+            rows[f"{op_type} over {first}, then over {second}, keepdims {keep}"] = Lifts(
+                pooled(text, 11, **weights), **rounds
+            )
+        one = f"{prepare}\np = {call(op_type, 11, [3], 0)}\nt = Flatten(p)"
+        rows[f"{op_type} over one spatial axis, the other is flattened"] = Lifts(
+            pooled(one, 11, M=(6, 3), **weights), **rounds
+        )
+    return rows
+
+
 LIFTS = table(
     global_rows(),
     reduce_rows(),
+    other_reduction_rows(),
     {
         f"{op_type} that covers the map{attrs}": Lifts(
-            pooled(f"p = {op_type} <kernel_shape = [3, 2]{attrs}> (map)\nt = Flatten(p)"),
-            **(ROUNDS if op_type == "AveragePool" else {}),
+            pooled(f"p = {op_type} <kernel_shape = [3, 2]{attrs}> (map)\nt = Flatten(p)", 18),
+            **({} if op_type == "MaxPool" else ROUNDS),
         )
-        for op_type in ("AveragePool", "MaxPool")
+        for op_type in ("AveragePool", "MaxPool", "LpPool")
         for attrs in (
             "",
             ", strides = [1, 1]",
             ", strides = [3, 2]",
             ", strides = [7, 5]",
             ', auto_pad = "VALID"',
+            ', auto_pad = "SAME_UPPER", strides = [3, 2]',
             ", pads = [0, 0, 0, 0]",
             ", ceil_mode = 1",
         )
@@ -143,10 +180,18 @@ LIFTS = table(
                 f"p = {op_type} <kernel_shape = {list(window)}, strides = {list(window)}> (map)\nt = Flatten(p)",
                 window=window,
             ),
-            **(ROUNDS if op_type == "AveragePool" else {}),
+            **({} if op_type == "MaxPool" else ROUNDS),
         )
-        for op_type in ("AveragePool", "MaxPool")
+        for op_type in ("AveragePool", "MaxPool", "LpPool")
         for window in ((1, 3), (5,), (2, 1, 3))
+    },
+    {
+        f"LpPool, p {p}": Lifts(pooled(f"p = LpPool <kernel_shape = [3, 2], p = {p}> (map)\nt = Flatten(p)"), **ROUNDS)
+        for p in (1, 2, 3)
+    },
+    {
+        f"GlobalLpPool, p {p}": Lifts(pooled(f"p = GlobalLpPool <p = {p}> (map)\nt = Flatten(p)"), **ROUNDS)
+        for p in (1, 2, 3)
     },
     {
         "AveragePool with count_include_pad": Lifts(
@@ -219,11 +264,6 @@ REFUSES = {
         spent("m = Reshape(u, d)\np = MaxPool <kernel_shape = [2, 2]> (m)\ny = Flatten(p)", d=[0, 1, 2, 2]),
         "MaxPool 'p'",
         "pools values that are no longer laid out as a feature map",
-    ),
-    "GlobalLpPool in the head": Refuses(
-        unread("m = Reshape(v, d)\np = GlobalLpPool(m)\nt = Flatten(p)", features=2, d=[0, 2, 3, 2]),
-        "GlobalLpPool 'p'",
-        "no rule lifts this operator",
     ),
 }
 

@@ -110,7 +110,6 @@ NEVER: dict[str, tuple[str, int, dict[str, object], str]] = {
     ),
     # What makes a sequence of the head is refused first, so this one is fed a tensor.
     "ConcatFromSequence": ("y = ConcatFromSequence <axis = 1> (u)", 17, {}, SEQUENCE),
-    "Conv": (f"{MAP4}y = Conv(r, K)", 17, {**DIMS4, "K": (3, 2, 1, 1)}, PLACES),
     "ConvTranspose": (f"{MAP4}y = ConvTranspose(r, K)", 17, {**DIMS4, "K": (2, 3, 1, 1)}, PLACES),
     "ConvInteger": (
         f"{MAP4}i = Cast <to = 2> (r)\ny = ConvInteger(i, K)",
@@ -124,7 +123,6 @@ NEVER: dict[str, tuple[str, int, dict[str, object], str]] = {
         {**DIMS4, "K": some(3, 2, 1, 1, low=0, dtype=np.uint8), "s": 0.5, "z": np.array(0, np.uint8)},
         PLACES,
     ),
-    "LpPool": (f"{MAP4}y = LpPool <kernel_shape = [2, 1]> (r)", 17, DIMS4, PLACES),
     "Pad": ("y = Pad(u, p)", 17, {"p": [0, 1, 0, 1]}, PLACES),
     "Resize": (f"{MAP4}y = Resize(r, , c)", 17, {**DIMS4, "c": np.array([1, 1, 2, 2], np.float32)}, PLACES),
     "Upsample": (f"{MAP4}y = Upsample(r, c)", 9, {**DIMS4, "c": np.array([1, 1, 2, 2], np.float32)}, PLACES),
@@ -146,7 +144,6 @@ UNKNOWN = {
     "ScatterElements": ("y = ScatterElements <axis = 1> (u, i, c)", {"batch": 1, "i": np.array([[0]]), "c": (1, 1)}),
     "OneHot": ("i = Cast <to = 7> (u)\ny = OneHot(i, n, c)", {"n": np.array(3), "c": (2,)}),
     "Trilu": ("y = Trilu(u)", {}),
-    "GlobalLpPool": ("r = Reshape(u, d)\ny = GlobalLpPool(r)", {"d": [0, 2, 2, 1]}),
     "Optional": ("o = Optional(u)\ny = OptionalGetElement(o)", {}),
 }
 

@@ -62,7 +62,7 @@ def test_samples_are_distinct_cells_with_the_corners_among_them(grid: list[int],
 
 def test_images_are_seeded_and_exact_for_integer_weights() -> None:
     plan = pipeline.prepare(*model_io.load(network(SIMPLE))).plan
-    first, second = Images(plan).draw((8, 10)), Images(plan).draw((8, 10))
+    first, second = Images(plan).draw({"x": (8, 10)}), Images(plan).draw({"x": (8, 10)})
     assert first["x"].shape == (1, 1, 8, 10)
     np.testing.assert_array_equal(first["x"], second["x"])
     assert np.array_equal(first["x"] * LEVELS, np.round(first["x"] * LEVELS))

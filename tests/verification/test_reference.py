@@ -21,6 +21,7 @@ from onnx.reference import ReferenceEvaluator
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv import dtypes, model_io, pipeline, verification
+from onnx_fc2conv.settings import Settings
 from onnx_fc2conv.verification import bounds
 from onnx_fc2conv.verification.session import Runtime, RuntimeRefusal, runtime
 from tests.networks import Head, answers, assert_close, integers, network
@@ -371,7 +372,7 @@ def test_a_pool_is_dear_in_onnx_reference_only() -> None:
     )
     cells = {}
     for name in ("onnxruntime", "reference"):
-        found = bounds.Bounds(pipeline.prepare(*model_io.load(network(pooled)), name))
+        found = bounds.Bounds(pipeline.prepare(*model_io.load(network(pooled)), Settings(runtime=name)))
         cells[name] = (found.window_cells(), found.crop_cells())
     assert cells["onnxruntime"] == (bounds.MAX_CELLS, bounds.MAX_CELLS)
     assert bounds.BUDGETS["reference"].min_cells < cells["reference"][1] < cells["reference"][0] == bounds.MAX_CELLS

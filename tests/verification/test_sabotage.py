@@ -278,7 +278,7 @@ def _verify_without_stride(original: ModelProto, converted: ModelProto, size: tu
     conversion = pipeline.prepare(*model_io.load(original))
     verifier = Verifier(conversion, converted, "", lambda *_: None)
     verifier._stride = lambda: None  # type: ignore[method-assign]
-    verifier.run([size])
+    verifier.run(conversion.sizes((size,)))
 
 
 PADDED = Head(

@@ -1,0 +1,112 @@
+"""One pass over the nodes that tells the backbone from the heads."""
+
+from __future__ import annotations
+
+from ..backbone import MOVES, SLIDING, Trace, move, reshape_in_disguise
+from ..errors import PositionDependent
+from ..flatten import axes_of, covers_map
+from ..geometry import Axis
+from ..ops import FULLY_CONNECTED, REDUCTIONS, STANDARD_DOMAINS, VIEWS, Model, Op
+from ..plan import FeatureMap
+
+HEAD_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
+POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "QLinearGlobalAveragePool"))
+
+
+class Walk:
+    """One pass over the nodes that tells the backbone from the heads.
+
+    A head starts where spatial axes are taken away, as a view or by a pool over the whole map, and at a node that fits
+    one size of its map only (a value added for each position): on windows of that size it is right. But if a pool
+    leads to a node that reads the map again (a squeeze-and-excitation gate, a decomposed normalisation), or either
+    to one that slides, then it belongs to the backbone, and the pass is made again knowing that.
+
+    Attributes:
+        maps: the feature maps by name.
+        cuts: names of those that heads read.
+        head: the nodes of the heads.
+        gates: nodes, by position in the file, that look like the start of a head and are none.
+    """
+
+    def __init__(self, model: Model, images: list[FeatureMap], trace: Trace, gates: set[int]) -> None:
+        self.model, self.trace, self.gates = model, trace, gates
+        self.maps = {m.name: m for m in images}
+        self.cuts: dict[str, None] = {}
+        self.head: list[Op] = []
+        self._pools: dict[str, set[int]] = {}  # for each value of a head, the pools that it was started by
+        self._inputs: dict[str, set[str]] = {}  # and the image inputs whose maps it is computed from
+
+    def run(self) -> set[int] | None:
+        """Walk all nodes; the pools that turned out to be gates, or ``None`` if there are none."""
+        for op in self.model.ops:
+            behind = [name for name in op.reads() if name in self._pools]
+            read_maps = [name for name in op.reads() if name in self.maps]
+            if not (behind or read_maps) or (op.op_type in ("Shape", "Size") and op.standard):
+                continue
+            starts = not behind and op.domain in HEAD_DOMAINS and self._starts_head(op)
+            if not behind and not starts:
+                starts = not self._moves(op)
+            if not behind and not starts:
+                continue
+            pools = set().union(*(self._pools[name] for name in behind)) if behind else set()
+            if behind and pools and (read_maps or (op.op_type in SLIDING and not self._on_one_position(op))):
+                return pools
+            if starts and op.op_type not in VIEWS and not self.trace.keep_pools:
+                pools = {op.index}
+            self.head.append(op)
+            self.cuts |= {name: None for name in read_maps}
+            self._pools |= {name: pools for name in op.outputs if name}
+            inputs = set().union(*(self._inputs.get(name, set()) for name in behind))
+            inputs |= {axis.source for name in read_maps for axis in self.maps[name].axes}
+            self._inputs |= {name: inputs for name in op.outputs if name}
+        for op in self.head:  # only now is it known that none of them is part of a gate
+            self.trace.ties.tie(op, set().union(*(self._inputs[name] for name in op.outputs if name)))
+        return None
+
+    def _moves(self, op: Op) -> bool:
+        """Follow the maps through a node of the backbone; false if it fits one size of its map only."""
+        try:
+            self.maps |= {m.name: m for m in move(op, self.model, self.maps, self.trace)}
+        except PositionDependent:
+            if op.index in self.gates or self.trace.keep_pools:
+                raise
+            return False
+        return True
+
+    def _starts_head(self, op: Op) -> bool:
+        """True if this node ends the backbone: it takes spatial axes away, as a view or by pooling them whole."""
+        if op.inputs[0] not in self.maps or op.index in self.gates:
+            return False
+        dims = self.maps[op.inputs[0]].dims
+        if op.op_type in VIEWS:
+            return self._flattens(op, self.maps[op.inputs[0]])
+        if self.trace.keep_pools:  # only what works on vectors can begin a head
+            return not self.maps[op.inputs[0]].axes and (op.op_type in FULLY_CONNECTED or op.kind not in MOVES)
+        if op.op_type in POOLS_ALL:
+            return any(isinstance(d, Axis) and not d.law.is_constant for d in dims)
+        if op.op_type in REDUCTIONS:
+            operand = self.trace.ints(op, 1, "axes") if len(op.inputs) > 1 and op.inputs[1] else None
+            axes = axes_of(op, operand, len(dims)) or ()
+            return any(isinstance(dims[a], Axis) for a in axes if a < len(dims))
+        if op.op_type in ("AveragePool", "MaxPool", "LpPool"):
+            return covers_map(op, [d.size if isinstance(d, Axis) else int(d) for d in dims[2:] if d != "batch"])
+        return False
+
+    def _on_one_position(self, op: Op) -> bool:
+        """True for a 1x1 Conv on a pooled map of one cell: an FC node, spelled otherwise."""
+        shapes = [self.trace.shapes.of(name) for name in op.inputs[:2]]
+        one = all(shape is not None and set(shape[2:]) == {1} for shape in shapes)
+        return op.kind == "Conv" and one and not any(op.attr("pads") or ())
+
+    def _flattens(self, op: Op, x: FeatureMap) -> bool:
+        if not self.trace.keep_pools and all(a.law.is_constant for a in x.axes):
+            return False  # a gate that was pooled to one cell: no position is lost
+        if op.op_type == "Flatten":
+            return True
+        if op.op_type == "Reshape":
+            return reshape_in_disguise(op, x, self.trace) is None
+        if op.op_type == "Unsqueeze":
+            return False
+        operand = self.trace.ints(op, 1, "axes") if len(op.inputs) > 1 and op.inputs[1] else None
+        axes = axes_of(op, operand, len(x.dims))
+        return any(isinstance(d, Axis) and d.size == 1 for i, d in enumerate(x.dims) if axes is None or i in axes)

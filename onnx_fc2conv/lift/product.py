@@ -1,0 +1,199 @@
+"""Features times a constant matrix, as a Conv.
+
+``y = x @ W`` on every window of a map is one Conv whose kernel is the window: ``y[m] = sum_k x[k] W[k, m]``, and the
+k-th feature of the flattened window is the map's value at the (c, dy, dx) that the flattening put there, so
+``kernel[m, c, dy, dx] = W[k, m]``. Behind it the map has one cell per window, and every further product is a 1x1 Conv
+(Sermanet et al., OverFeat, 2013; Long, Shelhamer, Darrell, Fully Convolutional Networks, 2015).
+
+Where a value has several rows for each image, each row is multiplied on its own:
+
+1. Rows that are the positions of an unread map, each listing the channels: a 1x1 Conv on the map, still unread.
+2. Rows that are blocks of channels of an unread map: a Conv over the window with one group for each row.
+3. Any other rows: a 1x1 Conv with one group for each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import BatchBaked
+from ..ops import Array
+from ..rewrite import Unread, Windowed
+from .grids import ratio
+from .integers import dequantised
+from .rewriter import Rewriter, conv_attrs
+
+Arrange = Callable[[np.ndarray], np.ndarray]  #: matrices [S, K, M] -> kernel, by moving and repeating entries only
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """The constant of a product.
+
+    Attributes:
+        array: ``[K, M]``; several matrices ``[S, K, M]`` where ``which`` is given.
+        transposed: the array is ``[M, K]`` instead.
+        alpha: factor of all products.
+        which: for each row of the value, the matrix that it is multiplied with.
+        part: the first and behind the last of the features that it is meant for; all of them if ``None``.
+    """
+
+    array: Array
+    transposed: bool = False
+    alpha: float = 1.0
+    which: np.ndarray | None = None
+    part: tuple[int, int] | None = None
+
+    @property
+    def inputs(self) -> int:
+        """K, the features that are summed."""
+        if self.part is not None:
+            return self.part[1] - self.part[0]
+        return self.array.shape[-1 if self.transposed else -2]
+
+    @property
+    def units(self) -> int:
+        """M, the features that come out."""
+        return self.array.shape[-2 if self.transposed else -1]
+
+    def matrices(self, values: np.ndarray, rows: int) -> np.ndarray:
+        """The values of the array, or others in its place, as one ``[M, K]`` for each row."""
+        stack = (values if values.ndim == 3 else values[None]).swapaxes(1, 2)
+        stack = stack.swapaxes(1, 2) if self.transposed else stack
+        chosen: np.ndarray = stack[np.zeros(rows, np.int64) if self.which is None else self.which]
+        return chosen if self.part is None else chosen[:, :, slice(*self.part)]
+
+
+def times(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None = None) -> Windowed:
+    """``alpha * x @ W + bias`` along the last axis.
+
+    Args:
+        op: the node.
+        x: the value; its last axis in the original must be one of features.
+        weight: the constant.
+        bias: one value per unit.
+
+    Raises:
+        Unliftable: the products would sum over the batch, sizes do not fit, or there is no Conv of this type.
+    """
+    _require_features_last(op, x)
+    inputs = x.features[-1]
+    op.refuse_if(weight.inputs != inputs, f"its weight takes {weight.inputs} features, and it is fed {inputs}")
+    reason = op.fc_refusal(x.elem_type)
+    op.refuse_if(reason, str(reason))
+    if x.parts:
+        return _over_parts(op, x, weight, bias)
+    rows = x.features[:-1]
+    count = int(np.prod(rows))
+    if count > 1 and x.unread is not None and weight.which is None:
+        per_position = _on_positions(op, x, weight, bias)
+        if per_position is not None:
+            return per_position
+    return op.reshape_features(_grouped(op, x, weight, bias, count), (*rows, weight.units))
+
+
+def _require_features_last(op: Rewriter, x: Windowed) -> None:
+    merged = x.layout.merged and len(x.features) == 1
+    if merged or x.layout.before == len(x.features) > 0 or not x.features:
+        reason = "sums over the batch axis, so it mixes the windows of different images"
+        if merged and op.batch > 1:
+            raise BatchBaked(reason, str(op.op))
+        raise op.refuse(reason)
+
+
+def _over_parts(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None) -> Windowed:
+    """The sum of the products over parts that stand side by side; the bias goes to the first."""
+    start, total = 0, None
+    for part in x.parts:
+        stop = start + part.features[0]
+        own = replace(weight, part=(start, stop))
+        product = _grouped(op, part, own, bias if start == 0 else None, 1, ratio(part, x.grid))
+        total = product.tensor if total is None else op.emit("Add", total, product)
+        start = stop
+    return x.spent(total or "", (weight.units,))
+
+
+def _on_positions(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None) -> Windowed | None:
+    """Rows that are positions of the map: the product moves in front of the flattening."""
+    assert x.unread is not None
+    cells = int(np.prod(x.unread.window))
+    listed = x.unread.order.reshape(-1, x.features[-1])
+    channels, positions = listed[0] // cells, listed[:, :1] % cells
+    if not np.array_equal(listed, channels * cells + positions) or np.unique(channels).size < x.unread.channels:
+        return None
+    ones = (1,) * len(x.unread.window)
+    dims = (weight.units, x.unread.channels, *ones)
+    kernel = _kernel(op, weight, dims, channels, 1)
+    tensor = op.emit("Conv", x, kernel, _bias(op, bias, weight.units, 1), group=1, **conv_attrs(ones))
+    order = (positions + cells * np.arange(weight.units)).reshape(*x.features[:-1], weight.units)
+    unread = Unread(weight.units, x.unread.window, order)
+    return replace(x, tensor=tensor, features=order.shape, unread=unread)
+
+
+def _grouped(
+    op: Rewriter, x: Windowed, weight: Weight, bias: Array | None, rows: int, strides: tuple[int, ...] = ()
+) -> Windowed:
+    """One group for each row; strides where the result's grid is coarser than the value's."""
+    order, window = _block_of_channels(x, rows), x.unread.window if x.unread else ()
+    if order is None:
+        x, window = op.reshape_features(op.read(x), (rows * weight.inputs,)), (1,) * x.grid_rank
+        order = np.arange(weight.inputs)
+    channels = (x.unread.channels if x.unread else x.features[0]) // rows
+    kernel = _kernel(op, weight, (rows * weight.units, channels, *window), order, rows)
+    attrs = conv_attrs(window) | ({"strides": list(strides)} if strides and not x.everywhere else {})
+    tensor = op.emit("Conv", x, kernel, _bias(op, bias, weight.units, rows), group=rows, **attrs)
+    return x.spent(tensor, (rows * weight.units,))
+
+
+def _block_of_channels(x: Windowed, rows: int) -> np.ndarray | None:
+    """What each row lists of its block of channels, if that is the same for all rows; positions in the block."""
+    if x.unread is None or x.unread.channels % rows:
+        return None
+    listed, size = x.unread.order.reshape(rows, -1), x.unread.size // rows
+    starts = size * np.arange(rows)[:, None]
+    inside = listed.min() >= 0 and bool(((listed - starts) >= 0).all() and ((listed - starts) < size).all())
+    return listed[0] if inside and np.array_equal(listed, listed[0] + starts) else None
+
+
+def _kernel(op: Rewriter, weight: Weight, dims: tuple[int, ...], order: np.ndarray, rows: int) -> str:
+    """The weight as a kernel of these dims; ``order`` says where in a row's block each of its features is."""
+    array, size = weight.array, int(np.prod(dims[1:]))
+    in_order = np.array_equal(order, np.arange(size))
+    stored = dequantised(op, array)
+    if stored is None and rows == 1 and weight.transposed and weight.alpha == 1 and in_order and not weight.part:
+        return op.with_dims(array, dims)
+
+    def arrange(values: np.ndarray) -> np.ndarray:
+        matrices = weight.matrices(values, rows)
+        if in_order:
+            return matrices.reshape(dims)
+        kernel = np.zeros((*matrices.shape[:2], size), matrices.dtype)
+        if np.unique(order).size == order.size:
+            kernel[:, :, order.ravel()] = matrices
+        else:  # a feature that is listed twice is multiplied by the sum of its weights
+            np.add.at(kernel.transpose(2, 0, 1), order.ravel(), matrices.transpose(2, 0, 1))
+        return kernel.reshape(dims)
+
+    which = None if weight.which is None else weight.which.tobytes()
+    key = (weight.transposed, weight.alpha, dims, order.tobytes(), which, weight.part)
+    if stored is not None and weight.alpha == 1 and np.unique(order).size == order.size == size:
+        units_axis = 0 if weight.transposed else 1
+        integers = stored.arranged(op, arrange, key, units_axis, rows)
+        if integers is not None:
+            return integers
+    values = array.values
+    if weight.alpha != 1:
+        values = (values * np.asarray(weight.alpha, values.dtype)).astype(values.dtype)
+    return op.constant(arrange(values), array.name, *key)
+
+
+def _bias(op: Rewriter, bias: Array | None, units: int, rows: int) -> str | None:
+    if bias is None:
+        return None
+    if rows == 1 and bias.shape in ((units,), (1, units)):
+        return op.with_dims(bias, (units,))
+    values = np.tile(np.broadcast_to(bias.values.ravel(), (units,)), rows)
+    return op.constant(values, bias.name, "bias", rows * units, values.tobytes())

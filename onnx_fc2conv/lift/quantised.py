@@ -1,0 +1,107 @@
+"""Quantised heads: what is quantised stays quantised, the integer products become integer convolutions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ops import Array
+from ..rewrite import Windowed
+from .registry import lifts
+from .rewriter import Operand, Rewriter, conv_attrs
+
+
+@lifts("QuantizeLinear", "DequantizeLinear", family="quantise")
+@lifts("com.microsoft.QuantizeLinear", "com.microsoft.DequantizeLinear", family="quantise")
+def lift_quantise(op: Rewriter, x: Windowed, scale: Operand, zero_point: Operand = None) -> Windowed:
+    """One scale for all values, or one for each entry of a feature axis."""
+    op.refuse_if(op.attr("block_size", 0), "quantises in blocks")
+    op.refuse_if(not isinstance(scale, Array) or isinstance(zero_point, Windowed), "its scale is not a constant")
+    assert isinstance(scale, Array)
+    parameters = [c.name for c in (scale, zero_point) if isinstance(c, Array)]
+    if int(np.prod(scale.shape)) == 1:
+        return x.on(op.again(x, *parameters, axis=None), op.out_type())
+    axis = op.feature_axis(op.attr("axis", 1), x)
+    return x.on(op.again(op.read(x), *parameters, axis=axis), op.out_type())
+
+
+@lifts("QLinearMatMul", family="quantised linear")
+def lift_qlinear_matmul(op: Rewriter, *operands: Operand) -> Windowed:
+    """``QLinearMatMul`` with a constant matrix on the right is a QLinearConv over the window."""
+    return _qlinear(op, operands[:3], operands[3:6], False, operands[6:8], None)
+
+
+@lifts("com.microsoft.QGemm", family="quantised linear")
+def lift_qgemm(op: Rewriter, *operands: Operand) -> Windowed:
+    """onnxruntime's quantised Gemm; its int32 C is scaled like a QLinearConv's bias, by both operands' scales."""
+    given = (*operands, *[None] * (9 - len(operands)))
+    op.refuse_if(op.attr("transA", 0), "transA=1 would sum over the batch axis")
+    op.refuse_if(op.attr("alpha", 1.0) != 1.0, "has an alpha, which a QLinearConv has not")
+    op.refuse_if(given[7] is None, "gives floating-point results, which a QLinearConv does not")
+    return _qlinear(op, given[:3], given[3:6], bool(op.attr("transB", 0)), given[7:], given[6])
+
+
+@lifts("MatMulInteger", family="quantised linear")
+def lift_matmul_integer(
+    op: Rewriter, a: Operand, b: Operand, a_zero: Operand = None, b_zero: Operand = None
+) -> Windowed:
+    """``MatMulInteger`` with a constant matrix on the right is a ConvInteger over the window."""
+    x, window, kernel = _operands(op, a, b, False)
+    op.refuse_if(any(z is not None and not isinstance(z, Array) for z in (a_zero, b_zero)), "its zero points vary")
+    zeros = [z.name if isinstance(z, Array) else None for z in (a_zero, b_zero)]
+    tensor = op.emit("ConvInteger", x, kernel, *_trimmed(zeros), group=1, **conv_attrs(window))
+    return x.spent(tensor, (_units(b, False),), op.out_type())
+
+
+def _qlinear(
+    op: Rewriter,
+    a: tuple[Operand, ...],
+    b: tuple[Operand, ...],
+    transposed: bool,
+    y: tuple[Operand, ...],
+    bias: Operand,
+) -> Windowed:
+    x, window, kernel = _operands(op, a[0], b[0], transposed)
+    units = _units(b[0], transposed)
+    parameters = (*a[1:], *b[1:], *y)
+    op.refuse_if(not all(isinstance(p, Array) for p in parameters), "its scales and zero points are not all constants")
+    scales = [p for p in parameters if isinstance(p, Array)]
+    names = [op.with_dims(p, (units,)) if int(np.prod(p.shape)) == units > 1 else p.name for p in scales]
+    if bias is not None:
+        fits = isinstance(bias, Array) and bias.shape in ((units,), (1, units))
+        op.refuse_if(not fits, "its C is not a constant with one value per unit")
+    extra = [op.with_dims(bias, (units,))] if isinstance(bias, Array) else []
+    operands = (names[0], names[1], kernel, names[2], names[3], names[4], names[5], *extra)
+    tensor = op.emit("QLinearConv", x, *operands, group=1, **conv_attrs(window))
+    return x.spent(tensor, (units,), scales[-1].elem_type)
+
+
+def _operands(op: Rewriter, x: Operand, weight: Operand, transposed: bool) -> tuple[Windowed, tuple[int, ...], str]:
+    """The value, the window, and the constant as a kernel."""
+    op.refuse_if(not isinstance(x, Windowed), "has its weight on the left")
+    op.refuse_if(not isinstance(weight, Array) or len(weight.shape) != 2, "its weight is not a constant matrix")
+    assert isinstance(x, Windowed)
+    assert isinstance(weight, Array)
+    plain = x.layout.plain or (x.layout.before is None)
+    op.refuse_if(not plain or len(x.features) != 1, "works on more than one row for each image")
+    inputs = weight.shape[1 if transposed else 0]
+    op.refuse_if(inputs != x.features[0], f"its weight takes {inputs} features, and it is fed {x.features[0]}")
+    if x.unread is not None and np.unique(x.unread.order).size < x.unread.size:
+        x = op.read(x)
+    window = x.unread.window if x.unread else (1,) * x.grid_rank
+    channels = x.unread.channels if x.unread else inputs
+    order = x.unread.order.ravel() if x.unread else np.arange(inputs)
+    dims = (_units(weight, transposed), channels, *window)
+    if transposed and np.array_equal(order, np.arange(inputs)):
+        return x, window, op.with_dims(weight, dims)
+    matrix = weight.values if transposed else weight.values.T
+    kernel = np.empty_like(matrix)
+    kernel[:, order] = matrix
+    return x, window, op.constant(kernel.reshape(dims), weight.name, transposed, dims, order.tobytes())
+
+
+def _units(weight: Operand, transposed: bool) -> int:
+    return weight.shape[0 if transposed else 1] if isinstance(weight, Array) else 0
+
+
+def _trimmed(names: list[str | None]) -> list[str | None]:
+    return names[:1] if names[1] is None and names[0] is not None else [] if names == [None, None] else names

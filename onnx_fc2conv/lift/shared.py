@@ -1,0 +1,67 @@
+"""What all nodes of one conversion share: names, new constants, flattened windows; and operands that are not lifted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..plan import Plan
+from ..rewrite import Rewrite, Windowed
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """An operand that does not depend on the image and is not a constant either (it depends on the batch size)."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Side:
+    """An operand that depends on another input than an image: the same for every window.
+
+    Attributes:
+        name: value name.
+        shape: at the trained size.
+        elem_type: ``TensorProto.DataType``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    elem_type: int
+
+
+class Names:
+    """Value and node names that are not taken yet."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+
+    def fresh(self, hint: str) -> str:
+        """``hint``, or ``hint_2`` and so on."""
+        name, n = hint, 1
+        while name in self._taken or not name:
+            n += 1
+            name = f"{hint}_{n}"
+        self._taken.add(name)
+        return name
+
+
+class Shared:
+    """What all rewriters of one conversion share.
+
+    Attributes:
+        runtime: name of the runtime that will check the conversion.
+        made: names of new constants by what they hold, so that equal ones are made once.
+        spent: the flattened windows by map and window.
+        reshaped: for each reshaped value (by its tensor) the value that it was reshaped from.
+    """
+
+    def __init__(self, plan: Plan, names: Names) -> None:
+        self.model, self.constants, self.shapes, self.causes = plan.model, plan.constants, plan.shapes, plan.causes
+        self.names, self.runtime = names, plan.runtime
+        self.rewrite = Rewrite()
+        self.made: dict[tuple[Any, ...], str] = {}
+        self.spent: dict[tuple[Any, ...], Windowed] = {}
+        self.reshaped: dict[str, Windowed] = {}
