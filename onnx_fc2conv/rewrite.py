@@ -56,6 +56,7 @@ class Windowed:
         layout: where the original value keeps the batch; the lifted value has it first, whatever this says.
         parts: values whose features stand side by side in this one, which is not computed yet (it has no tensor).
         everywhere: the value is the same for all windows; its grid axes have size 1.
+        behind_fc: an FC stands in front of it, so its features are no positions of the map any more.
     """
 
     tensor: str
@@ -66,6 +67,7 @@ class Windowed:
     layout: Layout = field(default_factory=Layout)
     parts: tuple[Windowed, ...] = ()
     everywhere: bool = False
+    behind_fc: bool = False
 
     @property
     def rank(self) -> int:

@@ -12,6 +12,7 @@ from ..plan import Plan
 from ..rewrite import Rewrite, Windowed
 from . import (
     broadcast,
+    decoder,
     einsum,
     linear,
     microsoft,
@@ -35,6 +36,7 @@ __all__ = ["RULES", "lift"]
 
 FAMILIES = (
     broadcast,
+    decoder,
     einsum,
     linear,
     microsoft,
@@ -68,8 +70,8 @@ def lift(plan: Plan) -> Rewrite:
     outputs = set(plan.model.outputs)
     starts: dict[str, Op] = {}
     for op in plan.head:
-        rewriter = Rewriter(op, shared)
         start = next((starts[name] for name in op.reads() if name in starts), op)
+        rewriter = Rewriter(op, shared, start)
         starts |= {name: start for name in op.outputs if name}
         results = _apply(rewriter, start, plan, shared)
         for name, value in zip(op.outputs, results, strict=False):

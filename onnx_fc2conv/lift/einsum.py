@@ -13,6 +13,7 @@ from .grids import aligned
 from .product import Weight, times
 from .registry import lifts
 from .rewriter import Operand, Rewriter
+from .views import transpose
 
 
 @lifts("Einsum", family="linear")
@@ -26,10 +27,19 @@ def lift_einsum(op: Rewriter, *operands: Operand) -> Windowed:
     batch = "".join(batches)
     op.refuse_if(batch and batch not in result, "sums over the batch axis, so it mixes the windows of different images")
     op.refuse_if(batch and any(batch in term for _, term in constants), "has a constant with a row for each image")
-    if not constants:
-        return _among_values(op, lifted, result, batch)
-    op.refuse_if(len(lifted) != 1 or len(constants) != 1, "has more than one constant beside values of the head")
-    return _with_constant(op, *lifted[0], *constants[0], result, batch)
+    for constant, labels in constants:  # one after the other, each with a value that shares a label with it
+        i = next((i for i, (_, term) in enumerate(lifted) if set(term) & set(labels)), None)
+        op.refuse_if(i is None, f"has a constant '{constant.name}' that no value of the head shares a label with")
+        x, term = lifted.pop(i or 0)
+        others = "".join(t for _, t in (*lifted, *constants) if t != labels) + result
+        wanted = "".join(dict.fromkeys(c for c in term + labels if c in others or c == batch))
+        made = _with_constant(op, x, term, constant, labels, wanted, batch)
+        lifted.append((made, wanted))
+    if len(lifted) == 1:
+        x, term = lifted[0]
+        if sorted(term) == sorted(result):
+            return transpose(op, x, [term.index(c) for c in result])
+    return _among_values(op, lifted, result, batch)
 
 
 def _labels(op: Rewriter, operands: tuple[Operand, ...]) -> tuple[list[str], str]:

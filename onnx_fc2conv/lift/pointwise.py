@@ -14,6 +14,7 @@ import numpy as np
 
 from ..ops import Array
 from ..rewrite import Unread, Windowed
+from .decoder import per_window
 from .registry import lifts
 from .rewriter import Operand, Rewriter, conv_attrs
 
@@ -24,16 +25,14 @@ def lift_conv(op: Rewriter, x: Operand, weight: Operand, bias: Operand = None) -
 
     1. The first reader of a window in map order takes it as its kernel, as an FC does.
     2. Otherwise the window is spent first, and the kernel stays 1x1.
+    3. On several positions that an FC has made it is a Conv on every window.
     """
     if not isinstance(x, Windowed) or not isinstance(weight, Array) or isinstance(bias, Windowed):
         raise op.refuse("its weight or bias depends on the image")
-    op.refuse_if(
-        not x.layout.plain or any(d != 1 for d in x.features[1:]),
-        "works on positions, and in the head they are features: only a Conv on a single position is an FC",
-    )
-    op.refuse_if(
-        any(d != 1 for d in weight.shape[2:]) or any(op.attr("pads") or ()), "its kernel reaches beyond the position"
-    )
+    single = x.layout.plain and all(d == 1 for d in x.features[1:])
+    pointwise = all(d == 1 for d in weight.shape[2:]) and not any(op.attr("pads") or ())
+    if not single or not pointwise:
+        return per_window(op, x, weight, bias)
     reason = op.fc_refusal(x.elem_type)
     op.refuse_if(reason, str(reason))
     group = op.attr("group", 1)
@@ -45,7 +44,7 @@ def lift_conv(op: Rewriter, x: Operand, weight: Operand, bias: Operand = None) -
     kernel = op.with_dims(weight, (weight.shape[0], x.unread.channels // group, *window))
     extras = [bias.name] if isinstance(bias, Array) else []
     tensor = op.emit("Conv", x, kernel, *extras, group=group, **conv_attrs(window))
-    return one_position(x, tensor, weight.shape[0], len(x.features))
+    return replace(one_position(x, tensor, weight.shape[0], len(x.features)), behind_fc=True)
 
 
 def one_position(x: Windowed, tensor: str, channels: int, axes: int) -> Windowed:

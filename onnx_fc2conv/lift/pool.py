@@ -13,6 +13,7 @@ import numpy as np
 from ..dtypes import numpy_type
 from ..flatten import covers_map
 from ..rewrite import Windowed
+from .decoder import per_window
 from .pointwise import one_position
 from .registry import lifts
 from .rewriter import Rewriter
@@ -75,12 +76,16 @@ def window_pool(
 @lifts("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", family="pool over the window")
 def lift_global_pool(op: Rewriter, x: Windowed) -> Windowed:
     """A pool over the whole map."""
+    if x.behind_fc:
+        return per_window(op, x)
     return _over_window(op, x)
 
 
 @lifts("AveragePool", "MaxPool", "LpPool", family="pool over the window")
 def lift_covering_pool(op: Rewriter, x: Windowed) -> Windowed:
     """A pool whose kernel is the whole map."""
+    if x.behind_fc:
+        return per_window(op, x)
     op.refuse_if(not covers_map(op.op, list(x.features[1:])), "slides over positions that the head no longer has")
     op.refuse_if(any(op.op.outputs[1:]), "gives positions inside the trained map")
     return _over_window(op, x)

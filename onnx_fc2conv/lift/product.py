@@ -84,6 +84,10 @@ def times(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None = None) 
     op.refuse_if(weight.inputs != inputs, f"its weight takes {weight.inputs} features, and it is fed {inputs}")
     reason = op.fc_refusal(x.elem_type)
     op.refuse_if(reason, str(reason))
+    return replace(_product(op, x, weight, bias), behind_fc=True)
+
+
+def _product(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None) -> Windowed:
     if x.parts:
         return _over_parts(op, x, weight, bias)
     rows = x.features[:-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..ops import Array
@@ -49,7 +51,7 @@ def lift_matmul_integer(
     op.refuse_if(any(z is not None and not isinstance(z, Array) for z in (a_zero, b_zero)), "its zero points vary")
     zeros = [z.name if isinstance(z, Array) else None for z in (a_zero, b_zero)]
     tensor = op.emit("ConvInteger", x, kernel, *_trimmed(zeros), group=1, **conv_attrs(window))
-    return x.spent(tensor, (_units(b, False),), op.out_type())
+    return replace(x.spent(tensor, (_units(b, False),), op.out_type()), behind_fc=True)
 
 
 def _qlinear(
@@ -72,7 +74,7 @@ def _qlinear(
     extra = [op.with_dims(bias, (units,))] if isinstance(bias, Array) else []
     operands = (names[0], names[1], kernel, names[2], names[3], names[4], names[5], *extra)
     tensor = op.emit("QLinearConv", x, *operands, group=1, **conv_attrs(window))
-    return x.spent(tensor, (units,), scales[-1].elem_type)
+    return replace(x.spent(tensor, (units,), scales[-1].elem_type), behind_fc=True)
 
 
 def _operands(op: Rewriter, x: Operand, weight: Operand, transposed: bool) -> tuple[Windowed, tuple[int, ...], str]:

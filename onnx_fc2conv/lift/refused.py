@@ -21,16 +21,15 @@ refused(
     because="its scale is computed over the whole tensor, so a larger image would change every answer",
 )
 refused(
-    *("InstanceNormalization", "MeanVarianceNormalization", "GroupNormalization"),
-    because="it normalises over positions, so on a lifted value it would mix windows",
+    "MeanVarianceNormalization",
+    because="it normalises over positions and over the batch, so it would mix windows",
 )
 refused(
     *("SequenceConstruct", "SplitToSequence", "SequenceInsert", "ConcatFromSequence"),
     because="sequences have no grid axes",
 )
 refused(
-    *("ConvTranspose", "ConvInteger", "QLinearConv", "Pad", "Resize", "Upsample", "GridSample"),
-    *("DepthToSpace", "SpaceToDepth", "LRN"),
+    *("ConvInteger", "QLinearConv", "GridSample"),
     because="it works on positions, and behind {start} they are features: what flattens there, or carries the trained "
     "size in its shape, has to go first",
 )

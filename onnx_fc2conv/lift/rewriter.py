@@ -10,6 +10,7 @@ import onnx
 from onnx import NodeProto, TensorProto, defs, helper, numpy_helper
 
 from ..dtypes import fc_refusal, numpy_type
+from ..errors import Unliftable
 from ..ops import Array, Op
 from ..plan import Cause
 from ..rewrite import Windowed
@@ -24,8 +25,8 @@ FAR = 2**31 - 1  #: an end that means "to the last"
 class Rewriter:
     """One node under conversion."""
 
-    def __init__(self, op: Op, shared: Shared) -> None:
-        self.op = op
+    def __init__(self, op: Op, shared: Shared, start: Op) -> None:
+        self.op, self.start = op, start
         self.emitted: list[NodeProto] = []
         self._shared = shared
         self.shapes = shared.shapes
@@ -52,7 +53,7 @@ class Rewriter:
         """An attribute, or its default."""
         return self.op.attr(name, default)
 
-    def refuse(self, reason: str) -> Exception:
+    def refuse(self, reason: str) -> Unliftable:
         """The error that names this node; raise it."""
         return self.op.refuse(reason)
 
@@ -146,9 +147,13 @@ class Rewriter:
 
     def again(self, x: Windowed, *others: Windowed | Array | str | None, outputs: int = 1, **changed: Any) -> str:
         """Emit the node's own operator on lifted values, with its own attributes except for the changed ones."""
+        return self.again_on(x.tensor, *others, outputs=outputs, **changed)
+
+    def again_on(self, tensor: str, *others: Windowed | Array | str | None, outputs: int = 1, **changed: Any) -> str:
+        """The same on a tensor that is no lifted value."""
         domain = {} if self.op.standard else {"domain": self.op.domain}
         attrs = {k: v for k, v in {**self.attrs, **changed, **domain}.items() if v is not None}
-        return self.emit(self.op_type, x, *others, outputs=outputs, **attrs)
+        return self.emit(self.op_type, tensor, *others, outputs=outputs, **attrs)
 
     def with_dims(self, array: Array, dims: tuple[int, ...]) -> str:
         """The constant with other dims and the same bytes; they are not read. Itself, if the dims are its own."""
