@@ -25,6 +25,7 @@ from onnx_fc2conv.settings import Settings
 from onnx_fc2conv.verification import bounds
 from onnx_fc2conv.verification.session import Runtime, RuntimeRefusal, runtime
 from tests.networks import Head, answers, assert_close, integers, network
+from tests.test_images import CASES as IMAGES
 
 from .test_sabotage import MLP, ROWS, SOFTMAX, Mutation, array_of, behind_output, change, head_conv
 
@@ -65,6 +66,12 @@ HEADS: dict[str, tuple[Head, int, int]] = {
         3,
     ),
     "softmax": (Head(f"{FLAT}g = MatMul(f, w)\ny = Softmax<axis = 1>(g)", {"w": (12, 4)}), 12, 3),
+    "rows of positions": (
+        Head("r = Reshape(map, s)\ny = MatMul(r, w)", {"s": np.array([0, 2, -1]), "w": (6, 4)}),
+        0,
+        0,
+    ),
+    "Einsum": (Head(f'{FLAT}y = Einsum<equation = "nf,kf->nk">(f, w)', {"w": (4, 12)}), 0, 0),
     "1-D": (Head(f"{FLAT}y = MatMul(f, w)", {"w": (10, 4)}, (5,)), 0, 0),
     "3-D": (Head(f"{FLAT}y = MatMul(f, w)", {"w": (12, 4)}, (2, 1, 3)), 0, 0),
 }
@@ -72,7 +79,10 @@ HEADS: dict[str, tuple[Head, int, int]] = {
 
 def typed(head: Head, dtype: Any, opset: int) -> Head:
     """The same head, with the same numbers, in another type."""
-    weights = {k: v if isinstance(v, tuple) else np.asarray(v).astype(dtype) for k, v in head.weights.items()}
+    weights = {
+        k: v if isinstance(v, tuple) or np.asarray(v).dtype.kind == "i" else np.asarray(v).astype(dtype)
+        for k, v in head.weights.items()
+    }
     return replace(head, dtype=dtype, opset=opset, weights=weights)
 
 
@@ -95,6 +105,35 @@ def test_a_head_is_converted_and_right(kind: str, name: str) -> None:
     elem_type = TensorProto.BFLOAT16 if dtype == BF16 else TensorProto.FLOAT  # the twin is float32
     allowed = dtypes.tolerance(elem_type, terms, nodes) if nodes else 0.0
     assert_close(found.astype(np.float32), expected, allowed)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_pool_that_stays_global_is_the_original_at_any_size(kind: str) -> None:
+    dtype, opset = TYPES[kind]
+    head = Head("p = GlobalMaxPool(map)\nf = Flatten(p)\ny = MatMul(f, w)", {"w": (2, 4)})
+    original = network(typed(head, dtype, opset))
+    result = fc2conv.convert(original, runtime="reference", global_pool="keep")
+    assert result.report.verified
+    image = integers((2, 1, 12, 10), seed=3).astype(dtype)
+    expected = ReferenceEvaluator(original).run(["y"], {"x": image})[0]
+    found = ReferenceEvaluator(result.model).run(["y"], {"x": image})[0]
+    assert found.shape == (2, 4, 1, 1)
+    assert np.array_equal(found.reshape(expected.shape), expected)
+    _, kernel = head_conv(result.model)
+    change(result.model, kernel, array_of(result.model, kernel)[:, ::-1])
+    with pytest.raises(fc2conv.VerificationFailed, match="same size"):
+        fc2conv.verify(original, result.model, runtime="reference", global_pool="keep")
+
+
+def test_several_images_are_checked_by_it_too() -> None:
+    original = IMAGES["difference of features, unshared weights"].model
+    result = fc2conv.convert(original, runtime="reference")
+    assert result.report.runtime == f"onnx.reference {onnx.__version__}"
+    assert [i.name for i in result.report.images] == ["a", "b"]
+    kernel = [n.input[1] for n in result.model.graph.node if n.op_type == "Conv"][-1]
+    change(result.model, kernel, -array_of(result.model, kernel))
+    with pytest.raises(fc2conv.VerificationFailed, match="same size"):
+        fc2conv.verify(original, result.model, runtime="reference")
 
 
 @pytest.mark.parametrize(
