@@ -46,6 +46,7 @@ def convert(
     global_pool: str = "window",
     verify: bool = True,
     require_exact: bool = False,
+    runtime: str = "onnxruntime",
 ) -> Result:
     """Convert a model; the argument is never changed and nothing is written until ``Result.save``.
 
@@ -55,8 +56,10 @@ def convert(
             form trained + n * stride.
         global_pool: ``"window"``: a pool over the whole map becomes a pool over the window, so every window has its own
             answer; ``"keep"``: it stays global, so there is one answer whatever the image's size is.
-        verify: run the checks (needs onnxruntime); without them the report says "NOT verified".
+        verify: run the checks; without them the report says "NOT verified".
         require_exact: refuse models whose answers can differ from the original's on image crops.
+        runtime: what runs the checks, ``"onnxruntime"`` or ``"reference"`` (onnx.reference: slow, takes float64 and
+            bfloat16 too).
 
     Returns:
         The converted model, the report, and the geometry of every output.
@@ -68,27 +71,39 @@ def convert(
         VerificationFailed: a check found a difference.
         UsageError: an option does not fit the model.
     """
-    settings = Settings(tuple(tuple(s) for s in sizes), global_pool, require_exact, verify)
+    settings = Settings(
+        sizes=tuple(tuple(s) for s in sizes),
+        global_pool=global_pool,
+        require_exact=require_exact,
+        verify=verify,
+        runtime=runtime,
+    )
     return pipeline.convert(source, settings)
 
 
-def inspect(source: Any, *, global_pool: str = "window") -> Report:
+def inspect(source: Any, *, global_pool: str = "window", runtime: str = "onnxruntime") -> Report:
     """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
-    return pipeline.inspect(source, Settings(global_pool=global_pool))
+    return pipeline.inspect(source, Settings(global_pool=global_pool, runtime=runtime))
 
 
 def verify(
-    original: Any, converted: Any, *, sizes: Iterable[Iterable[int]] = (), global_pool: str = "window"
+    original: Any,
+    converted: Any,
+    *,
+    sizes: Iterable[Iterable[int]] = (),
+    global_pool: str = "window",
+    runtime: str = "onnxruntime",
 ) -> Report:
     """Check a converted model against its original.
 
     Args:
         original: path, ModelProto or Graph of the model before conversion.
         converted: the same of the model after it, whoever wrote or edited it since.
-        sizes, global_pool: as in ``convert``.
+        sizes, global_pool, runtime: as in ``convert``.
 
     Raises:
         VerificationFailed: a check found a difference.
         Fc2ConvError: the original could not have been converted, or a file cannot be read.
     """
-    return pipeline.verify(original, converted, Settings(tuple(tuple(s) for s in sizes), global_pool))
+    settings = Settings(sizes=tuple(tuple(s) for s in sizes), global_pool=global_pool, runtime=runtime)
+    return pipeline.verify(original, converted, settings)

@@ -26,7 +26,7 @@ LONGEST_LINE = 500
 
 _DESCRIPTION = (
     "Rewrite the fully connected heads of an ONNX model into equivalent Conv nodes, free its spatial input dims, and "
-    "verify the result with onnxruntime. Without OUT, say what would be done and write nothing."
+    "verify the result by running it. Without OUT, say what would be done and write nothing."
 )
 _EPILOG = (
     "exit codes: 0 converted and verified (or, without OUT, convertible); 1 nothing to convert, or refused; "

@@ -17,12 +17,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, defs
 from onnx.helper import tensor_dtype_to_np_dtype
 
 SAFETY = 4.0
+
+#: what to do about a model that onnxruntime cannot run
+ADVICE = "to convert it all the same and have it checked by onnx.reference, use --runtime reference"
 
 
 @dataclass(frozen=True)
@@ -32,25 +36,17 @@ class ElementType:
     name: str
     eps: float
     accumulator_eps: float
-    refusal: str | None = None  #: why an FC of this type is not converted; None where it is
+    in_onnxruntime: bool = True  #: its CPU provider has a Conv of this type
 
 
 _TABLE: dict[int, ElementType] = {
     TensorProto.FLOAT: ElementType("float32", 2.0**-23, 2.0**-23),
-    # The CPU provider computes float16 Conv and Gemm in float32 and rounds each result.
+    # onnxruntime's CPU provider computes float16 Conv and Gemm in float32 and rounds each result; so does numpy.
     TensorProto.FLOAT16: ElementType("float16", 2.0**-10, 2.0**-23),
-    TensorProto.DOUBLE: ElementType(
-        "float64",
-        2.0**-52,
-        2.0**-52,
-        "onnxruntime's CPU provider has no float64 Conv, so the converted model would not load",
-    ),
-    TensorProto.BFLOAT16: ElementType(
-        "bfloat16",
-        2.0**-7,
-        2.0**-23,
-        "onnxruntime's CPU provider has no bfloat16 Conv, so the converted model would not load",
-    ),
+    TensorProto.DOUBLE: ElementType("float64", 2.0**-52, 2.0**-52, in_onnxruntime=False),
+    # In onnx.reference, np.matmul (Conv) promotes bfloat16 to float32 and np.dot (Gemm) sums products in float32; both
+    # results are rounded once. Sums without products (a mean) round after each term, in the same order on both sides.
+    TensorProto.BFLOAT16: ElementType("bfloat16", 2.0**-7, 2.0**-23, in_onnxruntime=False),
 }
 
 #: What one rounding of a quantised type is worth, relative to its range.
@@ -73,11 +69,32 @@ def name_of(elem_type: int) -> str:
     return str(TensorProto.DataType.Name(elem_type)).lower()
 
 
-def fc_refusal(elem_type: int) -> str | None:
-    """Why an FC of this element type cannot become a Conv that onnxruntime runs; ``None`` if it can."""
-    if elem_type in _TABLE:
-        return _TABLE[elem_type].refusal
-    return f"ONNX defines Conv for floating-point types only, not for {name_of(elem_type)}"
+def fc_refusal(elem_type: int, opset: int, runtime: str) -> str | None:
+    """Why an FC cannot become a Conv that is valid and that the checks can run; ``None`` if it can.
+
+    Args:
+        elem_type: its ONNX element type.
+        opset: version of the default domain that the model imports.
+        runtime: name of the runtime that checks, a value of ``settings.RUNTIMES``.
+    """
+    name = name_of(elem_type)
+    if elem_type not in _TABLE:
+        return f"ONNX defines Conv for floating-point types only, not for {name}"
+    since = _conv_since(elem_type)
+    if since is None or opset < since:
+        when = f"from opset {since} on, and the model imports {opset}" if since else "in no opset that this onnx knows"
+        return f"ONNX defines Conv for {name} {when}; convert the model with onnx.version_converter first"
+    if runtime == "onnxruntime" and not _TABLE[elem_type].in_onnxruntime:
+        return f"onnxruntime's CPU provider has no {name} Conv, so the converted model would not load; {ADVICE}"
+    return None
+
+
+@lru_cache
+def _conv_since(elem_type: int) -> int | None:
+    """The first opset whose Conv takes an element type."""
+    spelled = f"tensor({TensorProto.DataType.Name(elem_type).lower()})"
+    conv = [s for s in defs.get_all_schemas_with_history() if s.name == "Conv" and s.domain == ""]
+    return min((s.since_version for s in conv if spelled in s.type_constraints[0].allowed_type_strs), default=None)
 
 
 def numpy_type(elem_type: int) -> np.dtype:

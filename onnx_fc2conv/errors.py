@@ -31,7 +31,7 @@ class UsageError(Fc2ConvError):
 
 
 class UnreadableModel(Fc2ConvError):
-    """The input is missing, damaged, or not a model that onnxruntime could run."""
+    """The input is missing, damaged, or not a model that the runtime could run."""
 
     exit_code = 2
 

@@ -44,20 +44,21 @@ class Result:
     geometry: Geometry
     _folder: str = field(repr=False, default="")
     _source: Any = field(repr=False, default=None)
+    _runtime: str = field(repr=False, default="onnxruntime")
 
     def save(self, path: Any) -> None:
         """Write the model: all of it, or nothing.
 
         Raises:
             UsageError: the target cannot be written, or is the input itself.
-            VerificationFailed: what lies on the disk is not accepted by onnxruntime.
+            VerificationFailed: what lies on the disk is not accepted by the runtime that checked the model.
         """
         target = model_io.Target.of(path, self._source)
         with model_io.staged(target, self.model, self._folder) as staged:
             if self.report.verified:
                 from .verification import require_loads
 
-                require_loads(str(staged))
+                require_loads(str(staged), self._runtime)
         self.report.output = str(path)
 
 
@@ -84,7 +85,8 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
         from .verification import Verifier
 
         outcome = Verifier(conversion, conversion.proto, model.folder, progress).run(sizes)
-    return Result(conversion.proto, build(conversion, sizes, outcome), conversion.geometry, model.folder, source)
+    report = build(conversion, sizes, outcome)
+    return Result(conversion.proto, report, conversion.geometry, model.folder, source, settings.runtime)
 
 
 def inspect(source: Any, settings: Settings) -> Report:
@@ -110,17 +112,17 @@ def verify(original: Any, converted: Any, settings: Settings, progress: Progress
 
 
 def prepare(model: Model, name: str, settings: Settings | None = None) -> Conversion:
-    """Find, lift, assemble and free, without any check.
+    """Find, lift, assemble and free, without any check; the settings say which runtime is going to check.
 
     Raises:
         NothingToConvert, Unliftable, UnreadableModel
     """
-    plan, rewrite = _analyse(model, settings is not None and settings.global_pool == "keep")
+    plan, rewrite = _analyse(model, settings)
     converted = assemble(plan, rewrite)
     return Conversion(name, plan, rewrite, converted, spatial.free(converted, plan, rewrite))
 
 
-def _analyse(model: Model, keep_pools: bool = False) -> tuple[Plan, Rewrite]:
+def _analyse(model: Model, settings: Settings | None = None) -> tuple[Plan, Rewrite]:
     """Find and lift the heads.
 
     Where the batch is symbolic, shapes are inferred for two batch sizes, so that a number that contains the batch is
@@ -128,15 +130,20 @@ def _analyse(model: Model, keep_pools: bool = False) -> tuple[Plan, Rewrite]:
     """
     declared = shapes.declared_batch(model)
     if declared is not None:
-        plan = heads.find(model, shapes.infer(model, declared), None, keep_pools)
-        return plan, lift(plan)
+        return _lifted(model, shapes.infer(model, declared), None, settings)
     batch, other = PROBED_BATCHES
     try:
-        plan = heads.find(model, shapes.infer(model, batch), shapes.infer(model, other), keep_pools)
-        return plan, lift(plan)
+        return _lifted(model, shapes.infer(model, batch), shapes.infer(model, other), settings)
     except BatchBaked:
-        plan = heads.find(model, shapes.infer(model, 1), shapes.infer(model, other), keep_pools)
-        return plan, lift(plan)
+        return _lifted(model, shapes.infer(model, 1), shapes.infer(model, other), settings)
+
+
+def _lifted(
+    model: Model, known: shapes.Shapes, other: shapes.Shapes | None, settings: Settings | None
+) -> tuple[Plan, Rewrite]:
+    settings = settings or Settings()
+    plan = replace(heads.find(model, known, other, settings.global_pool == "keep"), runtime=settings.runtime)
+    return plan, lift(plan)
 
 
 def read_geometry(path: Any) -> Geometry:

@@ -83,6 +83,7 @@ class Plan:
         head: the head's nodes, in topological order.
         causes: why the maps differ from what the original computes on an image crop; empty if they do not.
         images: the image inputs that are freed, as maps of themselves, in the order of the model.
+        runtime: name of the runtime that will check the conversion, a value of ``settings.RUNTIMES``.
     """
 
     model: Model
@@ -95,6 +96,7 @@ class Plan:
     head: list[Op]
     causes: list[Cause]
     images: list[FeatureMap]
+    runtime: str = "onnxruntime"
 
     @property
     def tied(self) -> dict[str, list[FeatureMap]]:

@@ -9,6 +9,8 @@ from .errors import UsageError
 
 Size = tuple[int, ...]
 
+RUNTIMES = ("onnxruntime", "reference")  #: what can run the checks
+
 
 def _option(default: Any, help_: str, **argparse_extras: Any) -> Any:
     return field(default=default, metadata={"help": help_, **argparse_extras})
@@ -35,6 +37,13 @@ class Settings:
         False, "refuse unless every answer is proven to equal the original model on the image crop"
     )
     verify: bool = _option(True, "write the model without running any check", flag="--no-verify")
+    runtime: str = _option(
+        "onnxruntime",
+        "what runs the checks: onnxruntime (default), or onnx.reference, which is slow and also takes float64 and "
+        "bfloat16",
+        choices=RUNTIMES,
+        metavar="|".join(RUNTIMES),
+    )
     report: str | None = _option(None, "also write the report to FILE (.json, or .md for Markdown)", metavar="FILE")
     quiet: bool = _option(False, "print nothing but errors")
 

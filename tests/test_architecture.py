@@ -250,6 +250,10 @@ IMPORTED = [
     ("from onnx_fc2conv import cli; cli.main([MODEL])", ["onnxruntime"]),
     ("from onnx_fc2conv import cli; cli.main([MODEL, '--quiet'])", ["onnxruntime", "rich"]),
     ("from onnx_fc2conv import cli; cli.main([MODEL, OUT, '--no-verify', '--quiet'])", ["onnxruntime", "rich"]),
+    (
+        "from onnx_fc2conv import cli; cli.main([MODEL, OUT, '--quiet', '--runtime', 'reference'])",
+        ["onnxruntime", "rich"],
+    ),
     ("from onnx_fc2conv import cli; cli.main(['--version'])", ["onnxruntime", "rich"]),
     ("import onnx_fc2conv; onnx_fc2conv.convert(MODEL, verify=False).save(OUT)", ["onnxruntime", "rich"]),
 ]

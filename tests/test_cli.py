@@ -245,6 +245,28 @@ def test_no_verify_says_so_and_runs_no_check(
     assert model.with_name("out.onnx").exists()
 
 
+DOUBLE = Head("f = Flatten(map)\ny = Gemm(f, w)", {"w": (12, 3)}, dtype=np.float64)
+
+
+def test_runtime_says_what_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, out, report = saved(DOUBLE, tmp_path), tmp_path / "out.onnx", tmp_path / "r.json"
+    line = call(capsys, model, out).one_line(1)
+    assert line.startswith(f"{PREFIX}Gemm 'y': onnxruntime's CPU provider has no float64 Conv")
+    assert line.endswith("--runtime reference")
+    assert not out.exists()
+    assert "can be converted" in call(capsys, model, "--runtime", "reference").words()
+    words = call(capsys, model, out, "--runtime", "reference", "--report", report).words()
+    assert f"verified with onnx.reference {onnx.__version__} (onnxruntime was not used)" in words
+    assert json.loads(report.read_text())["runtime"] == f"onnx.reference {onnx.__version__}"
+    onnx.checker.check_model(out, full_check=True)
+
+
+def test_an_unknown_runtime_is_a_usage_error(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = call(capsys, model, "--runtime", "tensorrt").one_line(2)
+    assert "argument --runtime: invalid choice: 'tensorrt'" in line
+    assert "onnxruntime" in line
+
+
 REPORTS = {"json": lambda text: json.loads(text)["schema"] == 1, "md": lambda text: text.startswith("# ")}
 
 

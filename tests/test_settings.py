@@ -57,6 +57,7 @@ def test_defaults() -> None:
         "global_pool": "window",
         "require_exact": False,
         "verify": True,
+        "runtime": "onnxruntime",
         "report": None,
         "quiet": False,
     }
@@ -73,6 +74,7 @@ def test_every_option_has_a_help_in_one_line() -> None:
 GOOD: list[dict[str, Any]] = [
     {"sizes": ((512, 1024), (160, 96))},
     {"sizes": ((160,),)},
+    {"runtime": "reference"},
     {"report": "r.json"},
     {"report": "folder/R.MD"},
     {"require_exact": True, "verify": False, "quiet": True},
@@ -85,6 +87,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"sizes": (("512", "1024"),)}, "positive pixel counts"),
     ({"sizes": ((True, True),)}, "positive pixel counts"),
     ({"sizes": ((8, 8), (8, None))}, "positive pixel counts"),
+    ({"runtime": "tensorrt"}, "none of onnxruntime, reference"),
+    ({"runtime": None}, "none of onnxruntime, reference"),
     ({"report": ""}, "must end in .json or .md"),
     ({"report": "r.txt"}, "must end in .json or .md"),
     ({"report": "r.json.gz"}, "must end in .json or .md"),

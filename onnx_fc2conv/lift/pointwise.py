@@ -12,7 +12,6 @@ from math import prod
 
 import numpy as np
 
-from ..dtypes import fc_refusal
 from ..ops import Array
 from ..rewrite import Unread, Windowed
 from .decoder import per_window
@@ -34,7 +33,7 @@ def lift_conv(op: Rewriter, x: Operand, weight: Operand, bias: Operand = None) -
     pointwise = all(d == 1 for d in weight.shape[2:]) and not any(op.attr("pads") or ())
     if not single or not pointwise:
         return per_window(op, x, weight, bias)
-    reason = fc_refusal(x.elem_type)
+    reason = op.fc_refusal(x.elem_type)
     op.refuse_if(reason, str(reason))
     group = op.attr("group", 1)
     if x.unread is None or not x.unread.in_map_order or (group != 1 and prod(x.unread.window) != 1):

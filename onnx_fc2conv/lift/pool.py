@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import fc_refusal, numpy_type
+from ..dtypes import numpy_type
 from ..flatten import covers_map
 from ..rewrite import Windowed
 from .decoder import per_window
@@ -47,7 +47,7 @@ def window_pool(
     Returns:
         A spent value with one feature per channel, or ``None`` if the axes are something else than the window.
     """
-    if x.unread is None or (fc_refusal(x.elem_type) and not quantised):
+    if x.unread is None or (op.fc_refusal(x.elem_type) and not quantised):
         return None
     cells = int(np.prod(x.unread.window))
     kept = [i for i in range(len(x.features)) if i + 1 not in axes]

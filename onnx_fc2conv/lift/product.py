@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..dtypes import fc_refusal
 from ..errors import BatchBaked
 from ..ops import Array
 from ..rewrite import Unread, Windowed
@@ -89,7 +88,7 @@ def times(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None = None) 
     _require_features_last(op, x)
     inputs = x.features[-1]
     op.refuse_if(weight.inputs != inputs, f"its weight takes {weight.inputs} features, and it is fed {inputs}")
-    reason = fc_refusal(x.elem_type)
+    reason = op.fc_refusal(x.elem_type)
     op.refuse_if(reason, str(reason))
     return replace(_product(op, x, weight, bias), behind_fc=True)
 

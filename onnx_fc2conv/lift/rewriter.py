@@ -61,6 +61,10 @@ class Rewriter:
         """Refuse if the condition holds."""
         self.op.refuse_if(condition, reason)
 
+    def fc_refusal(self, elem_type: int) -> str | None:
+        """Why an FC of this element type cannot become a Conv here; ``None`` if it can."""
+        return fc_refusal(elem_type, self._shared.model.opset, self._shared.runtime)
+
     def out_type(self, i: int = 0) -> int:
         """Element type of the i-th output."""
         name = self.op.outputs[i]
@@ -204,7 +208,7 @@ class Rewriter:
         key = (x.tensor, x.unread.window)
         if set(x.unread.window) == {1}:
             self._shared.spent[key] = x.spent(x.tensor, (x.unread.channels,))
-        flatten = self._cut_windows if fc_refusal(x.elem_type) else self._flatten_windows
+        flatten = self._cut_windows if self.fc_refusal(x.elem_type) else self._flatten_windows
         flat = self.once(key, lambda: flatten(x))
         if not x.unread.in_map_order:
             order = self.constant(x.unread.order.ravel().astype(np.int64), "order")

@@ -52,6 +52,7 @@ class Shared:
     """What all rewriters of one conversion share.
 
     Attributes:
+        runtime: name of the runtime that will check the conversion.
         made: names of new constants by what they hold, so that equal ones are made once.
         spent: the flattened windows by map and window.
         reshaped: for each reshaped value (by its tensor) the value that it was reshaped from.
@@ -59,7 +60,7 @@ class Shared:
 
     def __init__(self, plan: Plan, names: Names) -> None:
         self.model, self.constants, self.shapes, self.causes = plan.model, plan.constants, plan.shapes, plan.causes
-        self.names = names
+        self.names, self.runtime = names, plan.runtime
         self.rewrite = Rewrite()
         self.made: dict[tuple[Any, ...], str] = {}
         self.spent: dict[tuple[Any, ...], Windowed] = {}

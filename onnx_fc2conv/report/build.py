@@ -33,6 +33,10 @@ class Checked(Protocol):
     """What the checks found; ``verification.Outcome`` is one."""
 
     @property
+    def runtime(self) -> str:
+        """What ran the checks, with its version."""
+
+    @property
     def checks(self) -> Sequence[_Check]:
         """All checks, in order."""
 
@@ -58,6 +62,7 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None) -
         output=None,
         status="converted",
         verified=outcome is not None,
+        runtime=outcome.runtime if outcome else None,
         image_input=first.name,
         trained_size=first.trained_size,
         sizes=first.sizes,

@@ -94,6 +94,7 @@ class Report:
     """Everything that the tool says about one conversion. The field names are the JSON keys.
 
     ``image_input``, ``trained_size``, ``sizes`` and ``valid_sizes`` are the first image input's; ``images`` lists all.
+    ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run.
     """
 
     tool: str
@@ -101,6 +102,7 @@ class Report:
     output: str | None
     status: Status
     verified: bool
+    runtime: str | None
     image_input: str
     trained_size: list[int]
     sizes: list[list[int]]
@@ -130,6 +132,8 @@ class Report:
         if self.status == "would convert":
             return f"{self.input}: can be converted (nothing was written or checked)"
         checked = "converted and verified" if self.verified else "converted, NOT verified"
+        if self.runtime is not None and not self.runtime.startswith("onnxruntime"):
+            checked += f" with {self.runtime} (onnxruntime was not used)"
         return f"{self.input} -> {self.output or 'memory'}: {checked}"
 
     def verdict_words(self) -> str:

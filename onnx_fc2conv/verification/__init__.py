@@ -1,4 +1,4 @@
-"""Verification with onnxruntime: the only room that imports it."""
+"""Verification with onnxruntime, or with onnx.reference: the only room that runs whole models."""
 
 from __future__ import annotations
 

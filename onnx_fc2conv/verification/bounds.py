@@ -12,8 +12,28 @@ from ..dtypes import STEPS
 from ..ops import FULLY_CONNECTED, Op
 from ..plan import Plan
 
-WORK = 2**33  #: multiplications that one check may spend on answers of the original
-MIN_CELLS, MAX_CELLS = 64, 1024
+MAX_CELLS = 1024
+POOLS = frozenset(("AveragePool", "LpPool", "MaxPool"))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one check may spend on answers of the original.
+
+    Attributes:
+        work: multiplications in all.
+        min_cells: answers that are compared whatever they cost.
+        pool, node: multiplications that take as long as one result of a pool, and as calling a node.
+    """
+
+    work: int
+    min_cells: int
+    pool: int = 0
+    node: int = 0
+
+
+#: by runtime; onnx.reference was measured at some 2**27.5 multiplications a second, with pools that are Python loops
+BUDGETS = {"onnxruntime": Budget(2**33, 64), "reference": Budget(2**29, 9, pool=2**11, node=2**12)}
 
 
 QUANTISING = frozenset("QuantizeLinear QLinearConv QLinearMatMul QGemm".split())
@@ -67,21 +87,26 @@ class Bounds:
         self.all_nodes = len(plan.model.ops)
         self.head_steps = Steps.of(plan.head, plan)
         self.all_steps = Steps.of(plan.model.ops, plan)
-        work = {op.index: terms[op.index] * _results(op, plan) for op in plan.model.ops}
+        self._budget = budget = BUDGETS[plan.runtime]
+        work = {op.index: _work(terms[op.index], op, plan, budget) for op in plan.model.ops}
         self._head_work = sum(work[i] for i in head)
         self._all_work = sum(work.values())
 
     def window_cells(self) -> int:
         """How many windows a check may run the original head on."""
-        return _limit(self._head_work)
+        return self._limit(self._head_work)
 
     def crop_cells(self) -> int:
         """How many image crops a check may run the whole original on."""
-        return _limit(self._all_work)
+        return self._limit(self._all_work)
+
+    def _limit(self, work: int) -> int:
+        return min(max(self._budget.work // max(work, 1), self._budget.min_cells), MAX_CELLS)
 
 
-def _limit(work: int) -> int:
-    return min(max(WORK // max(work, 1), MIN_CELLS), MAX_CELLS)
+def _work(terms: int, op: Op, plan: Plan, budget: Budget) -> int:
+    """Multiplications that one run of this node costs, or is worth."""
+    return (terms + (budget.pool if op.op_type in POOLS else 0)) * _results(op, plan) + budget.node
 
 
 def _terms(op: Op, plan: Plan) -> int:

@@ -1,11 +1,11 @@
 """The checks. Each compares the converted model with the original's own nodes and can fail.
 
-structure    the ONNX checker accepts it, onnxruntime loads it, no FC is left in the heads, spatial dims are free
+structure    the ONNX checker accepts it, the runtime loads it, no FC is left in the heads, spatial dims are free
 same size    original and converted at the trained size (also with two images where the batch is dynamic)
 grid law     predicted grid and stride against the shapes that come out
 feature maps outputs that are feature maps themselves, against the original's backbone at the enlarged size
 windows      the original head on every window of the enlarged feature map, against the converted grid
-default run  the same, with the graph optimisations that users run with
+default run  the same, with the graph optimisations that users run with, if the runtime has any
 image crops  the original on image crops: must agree if the model is exact, is measured if it is not; none where one
              answer is for the whole image
 """
@@ -22,11 +22,11 @@ from ..conversion import Conversion, Sizes, text, words
 from ..errors import UnreadableModel, VerificationFailed
 from ..rewrite import Windowed
 from .bounds import Bounds, Steps
-from .compare import error, share_beyond
+from .compare import FLOATS, error, share_beyond
 from .inputs import Images
 from .oracle import Cell, Oracle, image_crops, sample_cells
 from .outcome import Check, Deviation, Outcome
-from .runtime import Feeds, RuntimeRefusal, Session, newest_opset, opset_of
+from .session import Feeds, RuntimeRefusal, opset_of, runtime
 from .structure import require_converted, require_valid
 
 Progress = Callable[[str, int, int], None]
@@ -46,25 +46,26 @@ class Verifier:
         """
         self._conversion, self._plan = conversion, conversion.plan
         self._proto, self._folder, self._progress = proto, folder, progress
-        self._lifted = conversion.outputs
+        self._lifted, self._runtime = conversion.outputs, runtime(conversion.plan.runtime)
         self._bounds = Bounds(conversion)
         self._images = Images(conversion.plan)
-        self.outcome = Outcome()
+        self.outcome = Outcome(f"{self._runtime.name} {self._runtime.version}")
 
     def run(self, sizes: list[Sizes]) -> Outcome:
         """All checks, cheapest first.
 
         Raises:
-            VerificationFailed: a check found a difference, or onnxruntime cannot run what is to be checked.
+            VerificationFailed: a check found a difference, or the runtime cannot run what is to be checked.
         """
         steps = 3 + 3 * len(sizes)
         self._progress("structure", 0, steps)
         require_valid(self._proto, self._plan.model.proto)
         require_converted(self._conversion, self._proto)
         self._load()
-        note = "ONNX checker, loads in onnxruntime, no FC left, spatial dims free"
-        if opset_of(self._proto) > newest_opset():
-            note += f"; onnxruntime knows opset {newest_opset()} at most, where all its operators are the same"
+        name, newest = self._runtime.name, self._runtime.newest_opset()
+        note = f"ONNX checker, loads in {name}, no FC left, spatial dims free"
+        if opset_of(self._proto) > newest:
+            note += f"; {name} knows opset {newest} at most, where all its operators are the same"
         self.outcome.checks.append(Check("structure", None, True, note=note))
         try:
             self._progress("same size", 1, steps)
@@ -74,21 +75,23 @@ class Verifier:
             for i, size in enumerate(sizes):
                 self._at(size, 3 + 3 * i, steps)
         except RuntimeRefusal as e:
-            raise VerificationFailed(f"onnxruntime cannot run the check: {e}") from e
+            raise VerificationFailed(f"{name} cannot run the check: {e}") from e
         self._progress("done", steps, steps)
         return self.outcome
 
     def _load(self) -> None:
+        name, load = self._runtime.name, self._runtime.load
         try:
-            self._oracle = Oracle(self._plan)
+            self._oracle = Oracle(self._plan, self._runtime)
         except RuntimeRefusal as e:
-            reason = f"onnxruntime does not load the original model, so nothing can be checked: {e}"
+            advice = f"; {dtypes.ADVICE}" if self._plan.runtime == "onnxruntime" else ""
+            reason = f"{name} does not load the original model, so nothing can be checked: {e}{advice}"
             raise UnreadableModel(reason) from e
         try:
-            self._session = Session(self._proto, self._folder)
-            self._default = Session(self._proto, self._folder, default=True)
+            self._session = load(self._proto, self._folder)
+            self._default = load(self._proto, self._folder, default=True) if self._runtime.optimises else None
         except RuntimeRefusal as e:
-            raise VerificationFailed(f"structure: onnxruntime does not load the converted model: {e}") from e
+            raise VerificationFailed(f"structure: {name} does not load the converted model: {e}") from e
         missing = [o for o in self._plan.model.outputs if o not in self._session.outputs]
         if missing:
             raise VerificationFailed(f"structure: output '{missing[0]}' is gone")
@@ -220,7 +223,7 @@ class Verifier:
             raise VerificationFailed(f"windows: the converted model does not run at {words(sizes)}: {e}") from e
         self._require_grid(found, sizes)
         self.outcome.checks.append(Check("grid law", first, True, note=self._grid_words(sizes)))
-        optimised = self._default.run(feeds)
+        optimised = self._default.run(feeds) if self._default else None
         maps = self._oracle.maps(feeds)
         if self._oracle.map_outputs:
             check = Check(
@@ -239,10 +242,10 @@ class Verifier:
             note = "the original on the whole image" if whole else ""
             windows = Check("windows", size, True, count, note=note)
             self._compare(windows, _at_cells(found, names, cells), expected, False)
-            self._progress("default run", done + 1, steps)
-            self._compare(
-                Check("default run", size, True, count), _at_cells(optimised, names, cells), expected, True, True
-            )
+            if optimised is not None:
+                self._progress("default run", done + 1, steps)
+                default = Check("default run", size, True, count)
+                self._compare(default, _at_cells(optimised, names, cells), expected, True, True)
             if whole:
                 continue  # there is one answer and no crop that it belongs to
             self._progress("image crops", done + 2, steps)
@@ -306,6 +309,7 @@ def _at_cells(found: Feeds, names: list[str], cells: list[Cell]) -> Feeds:
 
 def _agreement(found: np.ndarray, expected: np.ndarray, value: Windowed) -> float | None:
     """Share of cells whose highest class is the same, where the output looks like class scores."""
-    if not value.layout.plain or len(value.features) != 1 or value.features[0] < 2 or expected.dtype.kind != "f":
+    labels = value.layout.plain and len(value.features) == 1 and value.features[0] > 1
+    if not labels or expected.dtype.kind not in FLOATS:
         return None
     return float(np.mean(found.argmax(1) == expected.argmax(1)))

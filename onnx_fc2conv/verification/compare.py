@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+FLOATS = "fV"  #: kinds of numpy types that are floating-point; bfloat16 is of kind V
+
 
 def error(found: np.ndarray, expected: np.ndarray, quantised: bool = False) -> float:
     """Largest difference, relative to the largest magnitude in ``expected``; infinite where the kinds differ.
@@ -15,7 +17,7 @@ def error(found: np.ndarray, expected: np.ndarray, quantised: bool = False) -> f
         return float("inf")
     if expected.size == 0:
         return 0.0
-    if expected.dtype.kind not in "fV" and not quantised:
+    if expected.dtype.kind not in FLOATS and not quantised:
         return float(np.mean(found != expected))
     a, b = found.astype(np.float64), expected.astype(np.float64)
     special = ~np.isfinite(b)

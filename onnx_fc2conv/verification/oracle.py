@@ -15,7 +15,7 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 from ..geometry import Grid
 from ..ops import Model
 from ..plan import Plan
-from .runtime import Feeds, Session
+from .session import Feeds, Runtime, Session
 
 Cell = tuple[int, ...]
 
@@ -63,19 +63,21 @@ def cut(
 class Oracle:
     """Sessions of the original and of its two parts."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, runtime: Runtime) -> None:
         """Load the original and its backbone; heads are loaded when they are first asked for.
 
         Raises:
-            RuntimeRefusal: onnxruntime does not load the original or a part of it.
+            RuntimeRefusal: the runtime does not load the original or a part of it.
         """
-        self._plan = plan
+        self._plan, self._runtime = plan, runtime
         model = plan.model
-        self.original = Session(model.proto, model.folder)
+        self.original = runtime.load(model.proto, model.folder)
         self.map_outputs = [name for name in model.outputs if name in plan.maps and name in model.producer]
         self._inner = list(dict.fromkeys([*(c for c in plan.cuts if c in model.producer), *self.map_outputs]))
         free = {image.name: _untyped(plan, image.name) for image in plan.images}
-        self._backbone = Session(cut(model, free, self._inner, plan.unbaked), model.folder) if self._inner else None
+        self._backbone: Session | None = None
+        if self._inner:
+            self._backbone = runtime.load(cut(model, free, self._inner, plan.unbaked), model.folder)
         self._heads: dict[tuple[str, ...], Session] = {}
 
     def maps(self, feeds: Feeds) -> Feeds:
@@ -87,7 +89,7 @@ class Oracle:
         if outputs not in self._heads:
             cuts = {name: _untyped(self._plan, name) for name in self._plan.cuts}
             part = cut(self._plan.model, cuts, outputs)
-            self._heads[outputs] = Session(part, self._plan.model.folder)
+            self._heads[outputs] = self._runtime.load(part, self._plan.model.folder)
         return self._heads[outputs]
 
     def answer(

@@ -40,7 +40,8 @@ class Deviation:
 
 @dataclass
 class Outcome:
-    """All checks, and the measured deviation where there is one."""
+    """All checks, and the measured deviation where there is one; ``runtime`` is what ran them, with its version."""
 
+    runtime: str
     checks: list[Check] = field(default_factory=list)
     deviation: dict[str, Deviation] = field(default_factory=dict)

@@ -6,38 +6,24 @@ equal bits and a difference is a difference of the models. One more run in a def
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
+import onnx
 import onnxruntime as ort
-from onnx import ModelProto, TensorProto, defs, helper, numpy_helper
+from onnx import ModelProto, TensorProto, defs, helper
 
-from ..tensors import read, tensors
-
-Feeds = dict[str, np.ndarray]
+from .session import Feeds, RuntimeRefusal, external, inlined, one_line, opset_of
 
 ort.set_default_logger_severity(4)
-
-
-class RuntimeRefusal(Exception):
-    """onnxruntime does not load or run a model; the message is its own, on one line."""
 
 
 class Session:
     """One model, loaded."""
 
     def __init__(self, proto: ModelProto | str, folder: str = "", default: bool = False) -> None:
-        """Load a model.
-
-        Args:
-            proto: the model, or a path.
-            folder: where its external data lies.
-            default: with all graph optimisations, as users run it.
-
-        Raises:
-            RuntimeRefusal: onnxruntime rejects it.
-        """
+        """Load a model, as ``session.Runtime.load`` says."""
         options = ort.SessionOptions()
         options.log_severity_level = 4
         if not default:
@@ -46,11 +32,11 @@ class Session:
         try:
             model: Any = proto
             if isinstance(proto, ModelProto):
-                self._keep = _external(proto, folder)
+                self._keep = external(proto, folder)
                 if self._keep:
                     values = [ort.OrtValue.ortvalue_from_numpy(v) for v in self._keep.values()]
                     options.add_external_initializers(list(self._keep), values)
-                model = _runnable(_inlined(proto, folder)).SerializeToString()
+                model = _runnable(inlined(proto, folder)).SerializeToString()
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as e:  # the bindings raise many types, all of them refusals
             raise RuntimeRefusal(one_line(e)) from e
@@ -58,11 +44,7 @@ class Session:
         self.outputs = [o.name for o in self._session.get_outputs()]
 
     def run(self, feeds: Feeds, outputs: list[str] | None = None) -> Feeds:
-        """The outputs by name. Feeds that the model has no input for are left out.
-
-        Raises:
-            RuntimeRefusal: it does not run on these.
-        """
+        """The outputs by name, as ``session.Session.run`` says."""
         outputs = outputs or self.outputs
         try:
             values = self._session.run(outputs, {k: v for k, v in feeds.items() if k in self.inputs})
@@ -71,21 +53,23 @@ class Session:
         return dict(zip(outputs, values, strict=True))
 
 
-def _external(proto: ModelProto, folder: str) -> Feeds:
-    return {t.name: read(t, folder) for t in proto.graph.initializer if t.data_location == TensorProto.EXTERNAL}
+class OnnxRuntime:
+    """onnxruntime as a ``session.Runtime``."""
 
+    name = "onnxruntime"
+    version = str(ort.__version__)
+    optimises = True
 
-def _inlined(proto: ModelProto, folder: str) -> ModelProto:
-    """The model with the external data of subgraphs and attributes inside, where a session cannot be given them."""
-    at_top = {t.name for t in proto.graph.initializer}
-    if not any(t.data_location == TensorProto.EXTERNAL and t.name not in at_top for t in tensors(proto)):
-        return proto
-    copy = ModelProto()
-    copy.CopyFrom(proto)
-    for tensor in tensors(copy):
-        if tensor.data_location == TensorProto.EXTERNAL and tensor.name not in at_top:
-            tensor.CopyFrom(numpy_helper.from_array(np.asarray(read(tensor, folder)), tensor.name))
-    return copy
+    def load(self, proto: ModelProto | str, folder: str = "", default: bool = False) -> Session:
+        """Load a model."""
+        if isinstance(proto, str):  # what is newer than the runtime is lowered in memory
+            written = onnx.load(proto, load_external_data=False)
+            folder, proto = os.path.dirname(proto), proto if opset_of(written) <= newest_opset() else written
+        return Session(proto, folder, default)
+
+    def newest_opset(self) -> int:
+        """The newest opset that this onnxruntime loads."""
+        return newest_opset()
 
 
 @lru_cache(maxsize=1)
@@ -102,11 +86,6 @@ def newest_opset() -> int:
             continue
         return version
     raise RuntimeRefusal("this onnxruntime loads no opset that this onnx knows")
-
-
-def opset_of(proto: ModelProto) -> int:
-    """Version of the default domain that a model imports."""
-    return max((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
 
 
 def _runnable(proto: ModelProto) -> ModelProto:
@@ -126,8 +105,3 @@ def _runnable(proto: ModelProto) -> ModelProto:
         if imported.domain in ("", "ai.onnx"):
             imported.version = newest
     return lowered
-
-
-def one_line(error: object) -> str:
-    """An error's text on one line, cut to what a terminal shows."""
-    return " ".join(str(error).split())[:300]

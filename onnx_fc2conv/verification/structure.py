@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from math import prod
 
 import onnx
@@ -13,7 +12,7 @@ from ..errors import UnreadableModel, VerificationFailed
 from ..ops import FULLY_CONNECTED
 from ..plan import FeatureMap
 from ..tensors import bytes_for, tensors
-from .runtime import RuntimeRefusal, Session, newest_opset, one_line, opset_of
+from .session import RuntimeRefusal, one_line, runtime
 
 
 def require_valid(proto: ModelProto, original: ModelProto) -> None:
@@ -39,17 +38,17 @@ def _complaint(proto: ModelProto) -> str | None:
     return None
 
 
-def require_loads(path: str) -> None:
-    """The file on the disk is loaded by onnxruntime in a default session.
+def require_loads(path: str, name: str) -> None:
+    """The file on the disk is loaded by the runtime of this name in a default session.
 
     Raises:
         VerificationFailed: it is not.
     """
+    checker = runtime(name)
     try:
-        proto = onnx.load(path, load_external_data=False)
-        Session(path if opset_of(proto) <= newest_opset() else proto, os.path.dirname(path), default=True)
+        checker.load(path, default=True)
     except RuntimeRefusal as e:
-        raise VerificationFailed(f"structure: onnxruntime does not load the written file: {e}") from e
+        raise VerificationFailed(f"structure: {checker.name} does not load the written file: {e}") from e
 
 
 def require_converted(conversion: Conversion, proto: ModelProto) -> None:

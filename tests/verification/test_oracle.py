@@ -104,8 +104,7 @@ def test_bounds_count_the_sums_of_the_head_and_of_the_backbone() -> None:
 
 
 def test_heavy_models_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "WORK", 1)
-    monkeypatch.setattr(bounds, "MIN_CELLS", 9)
+    monkeypatch.setitem(bounds.BUDGETS, "onnxruntime", bounds.Budget(work=1, min_cells=9))
     report = fc2conv.convert(network(SIMPLE), sizes=[(20, 20)]).report
     windows = next(c for c in report.checks if c.name == "windows")
     assert (windows.cells, windows.cells_total) == (9, 72)
