@@ -19,9 +19,9 @@ from .ops import Array, Model, Op
 from .shapes import Shapes
 
 FOLDABLE = frozenset(
-    """Abs Add Cast Ceil Concat ConstantOfShape Div Equal Expand Flatten Floor Gather Greater Identity Less Max Min Mod
-    Mul Neg Range ReduceProd ReduceSum Reshape Shape Size Slice Split Sqrt Squeeze Sub Tile Transpose Unsqueeze
-    Where""".split()
+    """Abs Add And Cast Ceil Concat ConstantOfShape Div Equal Expand Flatten Floor Gather Greater GreaterOrEqual
+    Identity Less LessOrEqual Max Min Mod Mul Neg Not Or Range ReduceProd ReduceSum Reshape Shape Size Slice Split Sqrt
+    Squeeze Sub Tile Transpose Unsqueeze Where Xor""".split()
 )
 MAX_ELEMENTS = 2**29
 TRAINED, OTHER_BATCH, OTHER_SIZES = 0, 1, 2  #: what shape arithmetic is evaluated for; the sizes count on from there

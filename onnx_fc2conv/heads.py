@@ -28,8 +28,7 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
     _require_fc(model, {v.name for v in images})
     if len(images) > 1:
         raise _several_images([v.name for v in images], model)
-    image = input_map(model, images[0])
-    constants = Constants(model, shapes, other_batch, _at_other_sizes(model, image, shapes))
+    image, constants = known(model, shapes, other_batch)
     gates: set[int] = set()
     while True:
         walk = _Walk(model, image, Trace(constants, shapes), gates)
@@ -56,6 +55,17 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None) -> Plan:
         _causes(model, cuts, trace),
         image,
     )
+
+
+def known(model: Model, shapes: Shapes, other_batch: Shapes | None) -> tuple[FeatureMap, Constants]:
+    """The image input, and what is known of the model before run time at other sizes of it too.
+
+    Raises:
+        NothingToConvert: there is no image input.
+        UnreadableModel: the image input has no fixed size.
+    """
+    image = input_map(model, image_inputs(model)[0])
+    return image, Constants(model, shapes, other_batch, _at_other_sizes(model, image, shapes))
 
 
 def _at_other_sizes(model: Model, image: FeatureMap, shapes: Shapes) -> list[Shapes]:

@@ -1,4 +1,4 @@
-"""The story on one screen: load, find, lift, free, verify, save."""
+"""The story on one screen: load, straighten, find, lift, free, verify, save."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from . import heads, model_io, shapes, spatial
 from .assemble import assemble
+from .constants import Constants
 from .conversion import Conversion
 from .errors import BatchBaked, Unliftable, UsageError
 from .geometry import METADATA_KEY, Geometry
@@ -19,6 +20,7 @@ from .plan import Plan
 from .report import Report, build
 from .rewrite import Rewrite
 from .settings import Settings
+from .structure import straighten
 
 PROBED_BATCHES = (13, 17)  #: numbers that no exporter bakes into a shape
 
@@ -110,14 +112,31 @@ def verify(original: Any, converted: Any, settings: Settings, progress: Progress
 
 
 def prepare(model: Model, name: str) -> Conversion:
-    """Find, lift, assemble and free, without any check.
+    """Straighten, find, lift, assemble and free, without any check.
 
     Raises:
         NothingToConvert, Unliftable, UnreadableModel
     """
-    plan, rewrite = _analyse(model)
+    layouts: list[list[int]] = []
+
+    def known(model: Model) -> Constants:
+        declared = shapes.declared_batch(model)
+        batch, other = PROBED_BATCHES
+        at_other = None if declared is not None else shapes.infer(model, other)
+        image, constants = heads.known(model, shapes.infer(model, declared or batch), at_other)
+        layouts.append(image.spatial)
+        return constants
+
+    straight = straighten(model, known)
+    try:
+        plan, rewrite = _analyse(straight.model)
+    except Unliftable as e:
+        raise straight.explains(e) or e
+    if any(layout != plan.image.spatial for layout in layouts):
+        raise Unliftable("a branch hid which axes of the image are spatial, so its condition was not proven")
     converted = assemble(plan, rewrite)
-    return Conversion(name, plan, rewrite, converted, spatial.free(converted, plan, rewrite))
+    geometry = spatial.free(converted, plan, rewrite)
+    return Conversion(name, plan, rewrite, converted, geometry, model.proto, straight.changes)
 
 
 def _analyse(model: Model) -> tuple[Plan, Rewrite]:

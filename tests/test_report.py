@@ -21,8 +21,8 @@ from tests.networks import Head, network
 from tests.test_cli import EXACT, LINEAR, MODELS, PADDED, call
 
 KEYS = {
-    Report: """tool input output status verified image_input trained_size sizes valid_sizes verdict causes unbaked
-    deviation heads outputs checks geometry schema""",
+    Report: """tool input output status verified image_input trained_size sizes valid_sizes verdict causes
+    restructured unbaked deviation heads outputs checks geometry schema""",
     CauseRow: "node kind detail",
     HeadRow: "feature_map feature_map_shape nodes",
     NodeRow: "node op to kernel",

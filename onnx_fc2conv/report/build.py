@@ -60,6 +60,7 @@ def build(conversion: Conversion, sizes: list[Size], outcome: Checked | None) ->
         valid_sizes=conversion.valid_sizes,
         verdict=conversion.verdict,
         causes=[CauseRow(c.node, c.kind, c.detail) for c in plan.causes],
+        restructured=list(conversion.restructured),
         unbaked=[f"{op} -> {plan.unbaked[op.index].op_type}" for op in plan.model.ops if op.index in plan.unbaked],
         deviation={
             name: {"error": d.error, "agreement": d.agreement, "cells": d.cells}

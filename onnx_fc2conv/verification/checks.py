@@ -58,7 +58,7 @@ class Verifier:
         """
         steps = 3 + 3 * len(sizes)
         self._progress("structure", 0, steps)
-        require_valid(self._proto, self._plan.model.proto)
+        require_valid(self._proto, self._conversion.original)
         require_converted(self._conversion, self._proto)
         self._load()
         note = "ONNX checker, loads in onnxruntime, no FC left, spatial dims free"
@@ -79,7 +79,7 @@ class Verifier:
 
     def _load(self) -> None:
         try:
-            self._oracle = Oracle(self._plan)
+            self._oracle = Oracle(self._plan, self._conversion.original)
         except RuntimeRefusal as e:
             reason = f"onnxruntime does not load the original model, so nothing can be checked: {e}"
             raise UnreadableModel(reason) from e

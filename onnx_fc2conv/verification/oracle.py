@@ -62,15 +62,19 @@ def cut(
 class Oracle:
     """Sessions of the original and of its two parts."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, original: ModelProto | None = None) -> None:
         """Load the original and its backbone; heads are loaded when they are first asked for.
+
+        Args:
+            plan: what was understood of it; what is cut is the plan's model.
+            original: the model as it was given, if the plan's is only equivalent to it.
 
         Raises:
             RuntimeRefusal: onnxruntime does not load the original or a part of it.
         """
         self._plan = plan
         model = plan.model
-        self.original = Session(model.proto, model.folder)
+        self.original = Session(original or model.proto, model.folder)
         self.map_outputs = [name for name in model.outputs if name in plan.maps and name in model.producer]
         self._inner = list(dict.fromkeys([*(c for c in plan.cuts if c in model.producer), *self.map_outputs]))
         free = {plan.image.name: _untyped(plan, plan.image.name)}

@@ -1,0 +1,83 @@
+"""Models in another structure than the rooms read, turned into equivalent ones that they do.
+
+Only what image data flows through is changed, and every change is listed: calls of model-local functions are written
+out, an ``If`` whose condition is a constant becomes the branch that it takes, an opset older than 7 is raised to 7.
+Where there is nothing to do the model is handed on as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from onnx import ModelProto
+
+from ..constants import Constants
+from ..errors import Fc2ConvError, Unliftable, UnreadableModel
+from ..ops import Model, view
+from . import branches, functions, opset
+from .names import title
+
+__all__ = ["Straightened", "straighten"]
+
+MAX_ROUNDS = 64  #: conditions behind branches are seen once those are written out; nobody nests them this deep
+
+
+@dataclass(frozen=True)
+class Straightened:
+    """A model that the other rooms understand.
+
+    Attributes:
+        model: it; the very same object if nothing was changed.
+        changes: what was done, one line each.
+        reasons: for nodes that had to stay, by their titles, why.
+    """
+
+    model: Model
+    changes: tuple[str, ...] = ()
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def explains(self, error: Unliftable) -> Unliftable | None:
+        """The refusal of a node that had to stay, with the reason why; ``None`` if it is about another node."""
+        reason = self.reasons.get(error.node or "")
+        return None if reason is None else Unliftable(reason, error.node)
+
+
+def straighten(model: Model, known: Callable[[Model], Constants]) -> Straightened:
+    """Write out what hides the head or the backbone.
+
+    Args:
+        model: as it was read; never changed.
+        known: evaluates a model's constants at several batch and image sizes.
+
+    Raises:
+        Unliftable: it cannot be written out so that it means the same.
+        UnreadableModel: a function or a branch is not valid.
+    """
+    changes: list[str] = []
+    decided: dict[int, bool | str] = {}
+    if opset.too_old(model):
+        model = _changed(model, opset.raise_to_oldest, changes)
+    for _ in range(MAX_ROUNDS):
+        if functions.wanted(model.proto):
+            model = _changed(model, functions.inline, changes)
+        decided = branches.decide(model, known)
+        if not any(isinstance(taken, bool) for taken in decided.values()):
+            break
+        model = _changed(model, partial(branches.inline, decided=decided), changes)
+    nodes = model.proto.graph.node
+    reasons = {title(nodes[i]): reason for i, reason in decided.items() if isinstance(reason, str)}
+    return Straightened(model, tuple(changes), reasons)
+
+
+def _changed(model: Model, change: Callable[[ModelProto], list[str]], changes: list[str]) -> Model:
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    changes += change(proto)
+    try:
+        return view(proto, model.folder)
+    except Fc2ConvError:
+        raise
+    except Exception as e:  # graphsurgeon raises what it finds
+        raise UnreadableModel(f"the model is not valid once its functions and branches are written out: {e}") from e
