@@ -1,7 +1,8 @@
 """Models in another structure than the rooms read, turned into equivalent ones that they do.
 
 Only what image data flows through is changed, and every change is listed: calls of model-local functions are written
-out, an ``If`` whose condition is a constant becomes the branch that it takes, an opset older than 7 is raised to 7.
+out, an ``If`` whose condition is a constant becomes the branch that it takes, sparse weights become dense. An opset
+older than 7 is raised to 7.
 Where there is nothing to do the model is handed on as it is.
 """
 
@@ -16,7 +17,7 @@ from onnx import ModelProto
 from ..constants import Constants
 from ..errors import Fc2ConvError, Unliftable, UnreadableModel
 from ..ops import Model, view
-from . import branches, functions, opset
+from . import branches, functions, opset, sparse
 from .names import title
 
 __all__ = ["Straightened", "straighten"]
@@ -57,11 +58,14 @@ def straighten(model: Model, known: Callable[[Model], Constants]) -> Straightene
     """
     changes: list[str] = []
     decided: dict[int, bool | str] = {}
+    sparse.require_sane(model.proto)
     if opset.too_old(model):
         model = _changed(model, opset.raise_to_oldest, changes)
     for _ in range(MAX_ROUNDS):
         if functions.wanted(model.proto):
             model = _changed(model, functions.inline, changes)
+        if any(sparse.wanted(model.proto)):
+            model = _changed(model, sparse.make_dense, changes)
         decided = branches.decide(model, known)
         if not any(isinstance(taken, bool) for taken in decided.values()):
             break

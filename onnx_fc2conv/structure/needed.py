@@ -11,15 +11,20 @@ from ..ops import STANDARD_DOMAINS, captured
 IMAGE_RANK = 3  #: inputs of fewer axes hold no image
 
 
+def reads(node: NodeProto) -> set[str]:
+    """Names of all values that a node needs, those of its subgraphs included."""
+    return {name for name in node.input if name} | captured(node)
+
+
 def needed(graph: GraphProto) -> set[int]:
     """Positions of the nodes that image data reaches, and of all that such a node depends on.
 
     The shape of an image is not image data: what only ``Shape`` and ``Size`` lead to is not reached.
     """
-    reads = [_reads(node) for node in graph.node]
+    operands = [reads(node) for node in graph.node]
     made_by = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     readers: dict[str, list[int]] = {}
-    for i, names in enumerate(reads):
+    for i, names in enumerate(operands):
         node = graph.node[i]
         if node.op_type in ("Shape", "Size") and node.domain in STANDARD_DOMAINS:
             continue
@@ -37,7 +42,7 @@ def needed(graph: GraphProto) -> set[int]:
                 images += graph.node[i].output
     waiting = list(reached)
     while waiting:
-        for name in reads[waiting.pop()]:
+        for name in operands[waiting.pop()]:
             i = made_by.get(name, -1)
             if i >= 0 and i not in reached:
                 reached.add(i)
@@ -58,7 +63,7 @@ def prune(graph: GraphProto, candidates: Iterable[str]) -> None:
     waiting = [name for name in candidates if name]
     made_by = {name: node for node in graph.node for name in node.output if name}
     uses: dict[str, int] = {}
-    for names in (*(_reads(node) for node in graph.node), [o.name for o in graph.output]):
+    for names in (*(reads(node) for node in graph.node), [o.name for o in graph.output]):
         for name in names:
             uses[name] = uses.get(name, 0) + 1
     gone: set[str] = set()
@@ -71,7 +76,7 @@ def prune(graph: GraphProto, candidates: Iterable[str]) -> None:
             gone.add(name)
         elif not any(uses.get(o) for o in node.output if o):
             gone |= {o for o in node.output if o}
-            for read in _reads(node):
+            for read in reads(node):
                 uses[read] -= 1
                 waiting.append(read)
     if not gone:
@@ -86,7 +91,3 @@ def prune(graph: GraphProto, candidates: Iterable[str]) -> None:
         del graph.input[i]
     for i in reversed([i for i, node in enumerate(graph.node) if any(o in gone for o in node.output)]):
         del graph.node[i]
-
-
-def _reads(node: NodeProto) -> set[str]:
-    return {name for name in node.input if name} | captured(node)
