@@ -12,7 +12,7 @@ from . import heads, model_io, shapes, spatial
 from .assemble import assemble
 from .constants import Constants
 from .conversion import Conversion
-from .errors import BatchBaked, Unliftable, UsageError
+from .errors import BatchBaked, NothingToConvert, Unliftable, UsageError
 from .geometry import METADATA_KEY, Geometry
 from .lift import lift
 from .ops import Model
@@ -130,7 +130,7 @@ def prepare(model: Model, name: str) -> Conversion:
     straight = straighten(model, known)
     try:
         plan, rewrite = _analyse(straight.model)
-    except Unliftable as e:
+    except (NothingToConvert, Unliftable) as e:
         raise straight.explains(e) or e
     if any(layout != plan.image.spatial for layout in layouts):
         raise Unliftable("a branch hid which axes of the image are spatial, so its condition was not proven")

@@ -15,10 +15,10 @@ from functools import partial
 from onnx import ModelProto
 
 from ..constants import Constants
-from ..errors import Fc2ConvError, Unliftable, UnreadableModel
-from ..ops import Model, view
+from ..errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel
+from ..ops import FULLY_CONNECTED, Model, view
 from . import branches, functions, opset, sparse
-from .names import title
+from .names import everywhere, require_shallow, title
 
 __all__ = ["Straightened", "straighten"]
 
@@ -33,16 +33,18 @@ class Straightened:
         model: it; the very same object if nothing was changed.
         changes: what was done, one line each.
         reasons: for nodes that had to stay, by their titles, why.
+        hiding: the first of them that has an FC inside.
     """
 
     model: Model
     changes: tuple[str, ...] = ()
     reasons: dict[str, str] = field(default_factory=dict)
+    hiding: str | None = None
 
-    def explains(self, error: Unliftable) -> Unliftable | None:
-        """The refusal of a node that had to stay, with the reason why; ``None`` if it is about another node."""
-        reason = self.reasons.get(error.node or "")
-        return None if reason is None else Unliftable(reason, error.node)
+    def explains(self, error: Fc2ConvError) -> Unliftable | None:
+        """The refusal of a node that had to stay, with the reason why; ``None`` if the error is about another."""
+        node = self.hiding if isinstance(error, NothingToConvert) else error.node
+        return Unliftable(self.reasons[node], node) if node in self.reasons else None
 
 
 def straighten(model: Model, known: Callable[[Model], Constants]) -> Straightened:
@@ -58,6 +60,7 @@ def straighten(model: Model, known: Callable[[Model], Constants]) -> Straightene
     """
     changes: list[str] = []
     decided: dict[int, bool | str] = {}
+    require_shallow(model.proto)
     sparse.require_sane(model.proto)
     if opset.too_old(model):
         model = _changed(model, opset.raise_to_oldest, changes)
@@ -72,7 +75,9 @@ def straighten(model: Model, known: Callable[[Model], Constants]) -> Straightene
         model = _changed(model, partial(branches.inline, decided=decided), changes)
     nodes = model.proto.graph.node
     reasons = {title(nodes[i]): reason for i, reason in decided.items() if isinstance(reason, str)}
-    return Straightened(model, tuple(changes), reasons)
+    undecided = (nodes[i] for i, reason in decided.items() if isinstance(reason, str))
+    hiding = next((title(n) for n in undecided if any(m.op_type in FULLY_CONNECTED for m in everywhere([n]))), None)
+    return Straightened(model, tuple(changes), reasons, hiding)
 
 
 def _changed(model: Model, change: Callable[[ModelProto], list[str]], changes: list[str]) -> Model:

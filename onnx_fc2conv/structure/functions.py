@@ -16,6 +16,7 @@ from .names import Copies, Names, everywhere, title
 from .needed import needed, prune, replace_nodes
 
 MAX_NODES = 200_000  #: in a model after its functions are written out; a few nested ones can stand for billions
+MAX_DEPTH = 1000  #: calls inside of calls; onnxruntime recurses, and ends the process where the stack does
 
 Key = tuple[str, str, str]
 
@@ -41,6 +42,7 @@ class Library:
         self._twice: set[Key] = set()
         self.opsets = {key(o.domain, "", "")[0]: o.version for o in proto.opset_import}
         self._sizes: dict[Key, int] = {}
+        self._depths: dict[Key, int] = {}
         for function in proto.functions:
             known = key(function.domain, function.name, function.overload)
             if known in self._functions:
@@ -89,6 +91,7 @@ class Library:
 
         Raises:
             UnreadableModel: functions call each other in a circle.
+            Unliftable: they call each other too deep.
         """
         top = _called(call)
         path = {} if top in self._sizes else {top: self._called_by(top)}
@@ -102,8 +105,11 @@ class Library:
                     path[inner] = self._called_by(inner)
             else:
                 del path[current]
+                self._depths[current] = 1 + max((self._depths[k] for k in self._called_by(current)), default=0)
                 own = sum(1 for _ in everywhere(self._functions[current].node))
                 self._sizes[current] = own + sum(self._sizes[k] for k in self._called_by(current))
+        if self._depths[top] > MAX_DEPTH:
+            raise Unliftable(f"its functions call each other {self._depths[top]} levels deep", title(call))
         return self._sizes[top]
 
     def _called_by(self, known: Key) -> list[Key]:

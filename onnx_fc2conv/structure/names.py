@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from ..errors import UnreadableModel
 from ..ops import STANDARD_DOMAINS
 
+DEEPEST = 32  #: subgraphs inside of each other
 LONGEST_NAME = 120  #: characters; deep nesting would else spell out every level in every name
 
 
@@ -39,6 +40,20 @@ def everywhere(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
         yield node
         for graph in subgraphs(node):
             waiting += graph.node
+
+
+def require_shallow(proto: ModelProto) -> None:
+    """Refuse what could not be read back from a file: protobuf nests no more than 100 messages.
+
+    Raises:
+        UnreadableModel: subgraphs lie inside of each other too deep.
+    """
+    graphs = [proto.graph]
+    for _ in range(DEEPEST + 1):
+        graphs = [inner for graph in graphs for node in graph.node for inner in subgraphs(node)]
+        if not graphs:
+            return
+    raise UnreadableModel(f"its subgraphs lie more than {DEEPEST} deep inside of each other")
 
 
 def defined(graph: GraphProto) -> Iterator[str]:

@@ -253,6 +253,9 @@ REFUSED: dict[str, tuple[list[str], Callable[[ModelProto], None], type[Exception
     "bomb": (
         [LIN.replace("MatMul(p, q)", "l.f0(p)"), *_chain(30, 4)],
         _nothing, fc2conv.Unliftable, "stand for more than"),
+    "too deep": (
+        [LIN.replace("MatMul(p, q)", "l.f0(p)"), *_chain(1001)],
+        _nothing, fc2conv.Unliftable, "call each other 1002 levels deep"),
     "attribute of another type": (
         [LIN.replace("lin (p", "lin <a: int = 3> (p").replace("Add(t, r)", "LeakyRelu <alpha: float = @a> (t)")],
         _nothing, fc2conv.UnreadableModel, "attribute 'alpha' stands for 'a', which is INT and not FLOAT"),
