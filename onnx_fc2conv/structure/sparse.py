@@ -122,7 +122,7 @@ def dense(sparse: SparseTensorProto, name: str) -> TensorProto:
     if values.ndim != 1 or indices.dtype != np.int64 or not (linear or indices.shape == (len(values), len(dims))):
         raise refuse(f"has {list(values.shape)} values and indices {list(indices.shape)} for dims {list(dims)}")
     limits = np.array([prod(dims)] if linear else dims, np.int64)
-    if np.any(indices < 0) or np.any(indices.reshape(len(values), -1) >= limits):
+    if np.any(indices < 0) or np.any(indices.reshape(len(values), len(limits)) >= limits):
         raise refuse(f"has an index outside of its dims {list(dims)}")
     flat = indices.reshape(-1) if linear or not len(values) else np.ravel_multi_index(tuple(indices.T), dims)
     if len(np.unique(flat)) < len(flat):
