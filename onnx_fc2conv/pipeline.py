@@ -117,26 +117,27 @@ def prepare(model: Model, name: str) -> Conversion:
     Raises:
         NothingToConvert, Unliftable, UnreadableModel
     """
-    layouts: list[list[int]] = []
-
-    def known(model: Model) -> Constants:
-        declared = shapes.declared_batch(model)
-        batch, other = PROBED_BATCHES
-        at_other = None if declared is not None else shapes.infer(model, other)
-        image, constants = heads.known(model, shapes.infer(model, declared or batch), at_other)
-        layouts.append(image.spatial)
-        return constants
-
-    straight = straighten(model, known)
+    straight = straighten(model, _known)
     try:
         plan, rewrite = _analyse(straight.model)
     except (NothingToConvert, Unliftable) as e:
         raise straight.explains(e) or e
-    if any(layout != plan.image.spatial for layout in layouts):
-        raise Unliftable("a branch hid which axes of the image are spatial, so its condition was not proven")
+    if any(layout != plan.image.spatial for layout in straight.layouts):
+        raise Unliftable(
+            "branches hide which axes of the image are spatial, so what was decided by its shape is not sure"
+        )
     converted = assemble(plan, rewrite)
     geometry = spatial.free(converted, plan, rewrite)
     return Conversion(name, plan, rewrite, converted, geometry, model.proto, straight.changes)
+
+
+def _known(model: Model) -> tuple[Constants, list[int]]:
+    """The model's constants, and the axes of the image whose size they were evaluated at several values of."""
+    declared = shapes.declared_batch(model)
+    batch, other = PROBED_BATCHES
+    at_other = None if declared is not None else shapes.infer(model, other)
+    image, constants = heads.known(model, shapes.infer(model, declared or batch), at_other)
+    return constants, image.spatial
 
 
 def _analyse(model: Model) -> tuple[Plan, Rewrite]:

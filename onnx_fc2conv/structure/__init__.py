@@ -14,7 +14,6 @@ from functools import partial
 
 from onnx import ModelProto
 
-from ..constants import Constants
 from ..errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel
 from ..ops import FULLY_CONNECTED, Model, view
 from . import branches, functions, opset, sparse
@@ -22,7 +21,7 @@ from .names import everywhere, require_shallow, title
 
 __all__ = ["Straightened", "straighten"]
 
-MAX_ROUNDS = 64  #: conditions behind branches are seen once those are written out; nobody nests them this deep
+MAX_ROUNDS = 256  #: conditions inside and behind branches are decided once those are written out
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,14 @@ class Straightened:
         changes: what was done, one line each.
         reasons: for nodes that had to stay, by their titles, why.
         hiding: the first of them that has an FC inside.
+        layouts: spatial axes of the image for which branches were decided; they must turn out to be those.
     """
 
     model: Model
     changes: tuple[str, ...] = ()
     reasons: dict[str, str] = field(default_factory=dict)
     hiding: str | None = None
+    layouts: tuple[list[int], ...] = ()
 
     def explains(self, error: Fc2ConvError) -> Unliftable | None:
         """The refusal of a node that had to stay, with the reason why; ``None`` if the error is about another."""
@@ -47,19 +48,19 @@ class Straightened:
         return Unliftable(self.reasons[node], node) if node in self.reasons else None
 
 
-def straighten(model: Model, known: Callable[[Model], Constants]) -> Straightened:
+def straighten(model: Model, known: branches.Known) -> Straightened:
     """Write out what hides the head or the backbone.
 
     Args:
         model: as it was read; never changed.
-        known: evaluates a model's constants at several batch and image sizes.
+        known: evaluates a model's constants.
 
     Raises:
         Unliftable: it cannot be written out so that it means the same.
         UnreadableModel: a function or a branch is not valid.
     """
     changes: list[str] = []
-    decided: dict[int, bool | str] = {}
+    layouts: list[list[int]] = []
     require_shallow(model.proto)
     sparse.require_sane(model.proto)
     if opset.too_old(model):
@@ -69,15 +70,19 @@ def straighten(model: Model, known: Callable[[Model], Constants]) -> Straightene
             model = _changed(model, functions.inline, changes)
         if any(sparse.wanted(model.proto)):
             model = _changed(model, sparse.make_dense, changes)
-        decided = branches.decide(model, known)
-        if not any(isinstance(taken, bool) for taken in decided.values()):
-            break
-        model = _changed(model, partial(branches.inline, decided=decided), changes)
-    nodes = model.proto.graph.node
-    reasons = {title(nodes[i]): reason for i, reason in decided.items() if isinstance(reason, str)}
-    undecided = (nodes[i] for i, reason in decided.items() if isinstance(reason, str))
-    hiding = next((title(n) for n in undecided if any(m.op_type in FULLY_CONNECTED for m in everywhere([n]))), None)
-    return Straightened(model, tuple(changes), reasons, hiding)
+        decisions = branches.decide(model, known)
+        if not decisions.known:
+            return _left(model, decisions, changes, layouts)
+        layouts += [decisions.layout] if decisions.layout else []
+        model = _changed(model, partial(branches.inline, decided=decisions.taken), changes)
+    raise Unliftable(f"branches decide about branches more than {MAX_ROUNDS} times in a row")
+
+
+def _left(model: Model, decisions: branches.Decisions, changes: list[str], layouts: list[list[int]]) -> Straightened:
+    stayed = [(model.proto.graph.node[i], reason) for i, reason in decisions.taken.items() if isinstance(reason, str)]
+    reasons = {title(node): reason for node, reason in stayed}
+    hide = (title(node) for node, _ in stayed if any(n.op_type in FULLY_CONNECTED for n in everywhere([node])))
+    return Straightened(model, tuple(changes), reasons, next(hide, None), tuple(layouts))
 
 
 def _changed(model: Model, change: Callable[[ModelProto], list[str]], changes: list[str]) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
@@ -20,29 +21,57 @@ REPEATING = {
 INITIALIZERS_ARE_INPUTS = 3  #: up to this IR version every initializer must be listed as a graph input
 
 
-def decide(model: Model, known: Callable[[Model], Constants]) -> dict[int, bool | str]:
-    """For each node with subgraphs that image data flows through, by position, the branch that it always takes.
+Known = Callable[[Model], tuple[Constants, list[int]]]
+"""Evaluates a model's constants at several batch and image sizes, and says which axes of the image it varied."""
 
-    Where that is not known: why not, in words.
+
+@dataclass(frozen=True)
+class Decisions:
+    """What becomes of the nodes with subgraphs that image data flows through.
+
+    Attributes:
+        taken: by position, the branch that a node always takes, or in words why that is not known.
+        layout: the spatial axes of the image, if a branch was decided by a shape.
+    """
+
+    taken: dict[int, bool | str]
+    layout: list[int] | None = None
+
+    @property
+    def known(self) -> bool:
+        """True if there is a branch to write out."""
+        return any(isinstance(taken, bool) for taken in self.taken.values())
+
+
+def decide(model: Model, known: Known) -> Decisions:
+    """Decide what can be decided now: by shapes only where nothing else is left, because branches may hide shapes.
 
     Args:
         model: the model.
-        known: evaluates the model's constants; asked only if there is such a node.
+        known: asked only if there is an ``If``.
 
     Raises:
         UnreadableModel: an ``If`` has no condition.
     """
     nodes = model.proto.graph.node
     found = [i for i in sorted(needed(model.proto.graph)) if nodes[i].domain in STANDARD_DOMAINS]
-    decided: dict[int, bool | str] = {i: REPEATING[nodes[i].op_type] for i in found if nodes[i].op_type in REPEATING}
-    conditional = [i for i in found if nodes[i].op_type == "If"]
-    constants = known(model) if conditional else None
-    for i in conditional:
-        if len(nodes[i].input) != 1 or not nodes[i].input[0]:
-            raise UnreadableModel("it has no condition", title(nodes[i]))
-        assert constants is not None
-        decided[i] = truth(nodes[i].input[0], model, constants)
-    return decided
+    repeating: dict[int, bool | str] = {i: REPEATING[nodes[i].op_type] for i in found if nodes[i].op_type in REPEATING}
+    conditions = {i: _condition(nodes[i]) for i in found if nodes[i].op_type == "If"}
+    if not conditions:
+        return Decisions(repeating)
+    constants, layout = known(model)
+    plain = [i for i, name in conditions.items() if name not in constants.measured]
+    first = Decisions({i: truth(conditions[i], model, constants) for i in plain})
+    if first.known:
+        return first
+    measured = Decisions({i: truth(name, model, constants) for i, name in conditions.items() if i not in plain})
+    return Decisions(repeating | first.taken | measured.taken, layout if measured.known else None)
+
+
+def _condition(node: NodeProto) -> str:
+    if len(node.input) != 1 or not node.input[0]:
+        raise UnreadableModel("it has no condition", title(node))
+    return str(node.input[0])
 
 
 def inline(proto: ModelProto, decided: dict[int, bool | str]) -> list[str]:

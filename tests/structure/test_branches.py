@@ -183,7 +183,7 @@ def test_a_condition_that_is_no_constant_is_refused_by_what_it_depends_on(name: 
 def test_a_condition_that_the_image_decides_is_named() -> None:
     condition = "m = ReduceMax <keepdims = 0> (map)\n k = Constant <value_float = 1.0> ()\n c = Greater(m, k)\n"
     model = view(build("f = Flatten(map)\n" + condition + if_("y", *BOTH)), "")
-    straight = straighten(model, lambda m: Constants(m, infer(m, 13), infer(m, 17)))
+    straight = straighten(model, lambda m: (Constants(m, infer(m, 13), infer(m, 17)), [2, 3]))
     assert straight.model is model
     assert straight.reasons == {"If 'if'": "its condition 'c' is computed from input 'x'"}
 
@@ -202,6 +202,47 @@ def test_a_condition_that_callers_set_is_refused() -> None:
         fc2conv.convert(model)
     del model.graph.initializer[-1]
     with pytest.raises(fc2conv.Unliftable, match="its condition 'c' is an input of the model"):
+        fc2conv.convert(model)
+
+
+def nhwc(condition: str) -> ModelProto:
+    """An image [N, 6, 4, 1] that a branch transposes; behind it a branch that the condition decides."""
+    text = "f = Flatten(map)\n" + condition + if_("y", *BOTH)
+    model = build(text)
+    then, other = (f"{n} = Transpose <perm = [0, 3, 1, 2]> (x)" for n in "pq")
+    first = parser.parse_graph(
+        "g () => () {"
+        + TRUE.replace("c =", "k =")
+        + f"i = If (k) <then_branch = a () => (p) {{ {then} }}, else_branch = b () => (q) {{ {other} }}> }}"
+    )
+    model.graph.node[0].input[0] = "i"
+    for node in reversed(first.node):
+        model.graph.node.insert(0, node)
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", 1, ["N", 6, 4, 1]))
+    return model
+
+
+def test_a_branch_that_hides_the_layout_is_written_out_first() -> None:
+    """The axes of the image are not known before; a condition on its height must not pass for a constant."""
+    channels = "s = Shape <start = 3, end = 4> (x)\n k1 = Constant <value_ints = [1]> ()\n c = Equal(s, k1)\n"
+    result = fc2conv.convert(nhwc(channels))
+    assert len(result.report.restructured) == 2
+    assert "If" not in kinds(result.model)
+    for axis in (1, 2):
+        height = channels.replace("start = 3, end = 4", f"start = {axis}, end = {axis + 1}")
+        with pytest.raises(fc2conv.Unliftable, match="follows from the shape of 'x'"):
+            fc2conv.convert(nhwc(height))
+
+
+def test_shapes_decide_nothing_where_the_layout_stays_hidden() -> None:
+    """The same with a first branch that a shape decides: it would be taken for the trained size only."""
+    channels = "s = Shape <start = 3, end = 4> (x)\n k1 = Constant <value_ints = [1]> ()\n c = Equal(s, k1)\n"
+    model = nhwc(channels)
+    text = "e = Shape <start = 1, end = 2> (x)\n six = Constant <value_ints = [6]> ()\n k = Equal(e, six)"
+    del model.graph.node[0]
+    for node in reversed(parser.parse_graph("g () => () {" + text + "}").node):
+        model.graph.node.insert(0, node)
+    with pytest.raises(fc2conv.Fc2ConvError, match="hide which axes of the image are spatial"):
         fc2conv.convert(model)
 
 
