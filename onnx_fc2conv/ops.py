@@ -207,7 +207,7 @@ def captured(node: onnx.NodeProto) -> frozenset[str]:
     for attribute in node.attribute:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             inner = {value.name for value in (*graph.input, *graph.initializer)}
-            inner |= {name for n in graph.node for name in n.output}
+            inner |= {t.values.name for t in graph.sparse_initializer} | {name for n in graph.node for name in n.output}
             read_inside = {name for n in graph.node for name in (*n.input, *captured(n))}
             found |= (read_inside | {o.name for o in graph.output}) - inner
     return frozenset(found - {""})

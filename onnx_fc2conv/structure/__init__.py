@@ -44,8 +44,11 @@ class Straightened:
 
     def explains(self, error: Fc2ConvError) -> Unliftable | None:
         """The refusal of a node that had to stay, with the reason why; ``None`` if the error is about another."""
-        node = self.hiding if isinstance(error, NothingToConvert) else error.node
-        return Unliftable(self.reasons[node], node) if node in self.reasons else None
+        if isinstance(error, NothingToConvert):
+            return None if self.hiding is None else Unliftable(self.reasons[self.hiding], self.hiding)
+        if error.node not in self.reasons:
+            return None
+        return Unliftable(f"{error.reason}; {self.reasons[error.node]}", error.node)
 
 
 def straighten(model: Model, known: branches.Known) -> Straightened:
@@ -86,12 +89,12 @@ def _left(model: Model, decisions: branches.Decisions, changes: list[str], layou
 
 
 def _changed(model: Model, change: Callable[[ModelProto], list[str]], changes: list[str]) -> Model:
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
+    proto = model.proto
+    if not changes:  # later ones work on the copy that the first one made
+        proto = ModelProto()
+        proto.CopyFrom(model.proto)
     changes += change(proto)
     try:
         return view(proto, model.folder)
-    except Fc2ConvError:
-        raise
     except Exception as e:  # graphsurgeon raises what it finds
         raise UnreadableModel(f"the model is not valid once its functions and branches are written out: {e}") from e

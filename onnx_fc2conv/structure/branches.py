@@ -11,8 +11,8 @@ from ..constants import Constants
 from ..errors import UnreadableModel
 from ..ops import STANDARD_DOMAINS, Model
 from .conditions import truth
-from .names import Copies, Names, subgraphs, title
-from .needed import needed, prune, replace_nodes
+from .names import Copies, Names, title
+from .needed import needed, prune, reads, replace_nodes
 
 REPEATING = {
     "Loop": "it repeats its body, and repetitions are not written out",
@@ -97,9 +97,7 @@ def inline(proto: ModelProto, decided: dict[int, bool | str]) -> list[str]:
             nodes.append(node)
             continue
         which = "then_branch" if taken else "else_branch"
-        for branch in subgraphs(node):
-            read |= {name for n in branch.node for name in n.input} | {o.name for o in branch.output}
-        read |= set(node.input)
+        read |= reads(node)
         written = _written_out(node, which, proto, names)
         changes.append(f"{title(node)}: its condition is always {str(taken).lower()}, {which} written out")
         nodes += written

@@ -138,7 +138,7 @@ class Copies:
                 values[name] = self.value(name)
         return [self._node(node, values) for node in nodes]
 
-    def _node(self, node: NodeProto, values: Mapping[str, str]) -> NodeProto:
+    def _node(self, node: NodeProto, values: MutableMapping[str, str]) -> NodeProto:
         new = NodeProto()
         new.CopyFrom(node)
         new.input[:] = [values.get(name, name) for name in node.input]
@@ -178,9 +178,9 @@ class Copies:
         renamed.name = attribute.name
         return renamed
 
-    def _graph(self, graph: GraphProto, outer: Mapping[str, str]) -> GraphProto:
+    def _graph(self, graph: GraphProto, outer: MutableMapping[str, str]) -> GraphProto:
         own = {name: self.value(name) for name in dict.fromkeys(defined(graph))}
-        values = ChainMap(own, dict(outer) if not isinstance(outer, MutableMapping) else outer)
+        values = ChainMap(own, outer)
         new = GraphProto()
         new.CopyFrom(graph)
         del new.node[:]

@@ -8,7 +8,6 @@ from .tables import Refuses, as_custom, every, head, some, spent, table, unread
 
 DATA = "its output shape or order depends on the data"
 STATE = "it carries a state or a branch through the batch"
-BATCH = "its condition 'c' follows from the shape of 'u'"
 ASKED = "s = Shape <start = 0, end = 1> (u)\nc = Equal(s, n)\n"  #: whether the batch is a certain one
 RANDOM = "its result is random"
 POSITIONS = "it normalises over positions"
@@ -70,10 +69,10 @@ NEVER: dict[str, tuple[str, int, dict[str, object], str]] = {
         "y = Scan <num_scan_inputs = 1, body = b (float[4] a) => (float[4] f) {f = Relu(a)}> (u)",
         17,
         {},
-        "it carries a state from step to step",
+        STATE,
     ),
-    "Loop": (f"y = Loop <body = {BODY}> (n, c, u)", 17, {"n": np.array(2), "c": np.array(True)}, "it repeats its body"),
-    "If": (f"{ASKED}y = If <{branches('u', 'u')}> (c)", 17, {"n": [1]}, BATCH),
+    "Loop": (f"y = Loop <body = {BODY}> (n, c, u)", 17, {"n": np.array(2), "c": np.array(True)}, STATE),
+    "If": (f"{ASKED}y = If <{branches('u', 'u')}> (c)", 17, {"n": [1]}, STATE),
     "Bernoulli": ("s = Sigmoid(u)\ny = Bernoulli(s)", 17, {}, RANDOM),
     "Multinomial": ("y = Multinomial <sample_size = 3> (u)", 17, {}, RANDOM),
     "RandomNormalLike": ("y = RandomNormalLike(u)", 17, {}, RANDOM),
@@ -190,7 +189,7 @@ REFUSES = table(
         "a subgraph that reads the head, in front": Refuses(
             unread(f"s = Shape(x)\nm = ReduceMax(s)\nc = Equal(m, n)\nt = If <{branches('v', 'v')}> (c)", n=[1]),
             "If 't'",
-            "follows from the shape of 'x'",
+            STATE,
         ),
         "a branch chosen by the head": Refuses(
             spent(
@@ -199,7 +198,7 @@ REFUSES = table(
                 zero=0.0,
             ),
             "If 'y'",
-            "its condition 'g' is computed from input 'x'",
+            STATE,
         ),
         "an operator behind an unknown one is not blamed": Refuses(
             spent("a = NonZero(u)\ny = Cast <to = 1> (a)"), "NonZero 'a'", DATA

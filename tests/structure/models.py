@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, helper, numpy_helper, parser
+from onnx import ModelProto, SparseTensorProto, helper, numpy_helper, parser
 
 import onnx_fc2conv as fc2conv
 
@@ -87,3 +87,14 @@ def assert_converted(model: ModelProto, outputs: Sequence[str] = ("y",), batch: 
 def kinds(model: ModelProto) -> list[str]:
     """The op_types of the main graph, in order."""
     return [node.op_type for node in model.graph.node]
+
+
+def sparse(array: np.ndarray, name: str, linear: bool = True) -> SparseTensorProto:
+    """The array without its zeros, indexed by one number each or by coordinates."""
+    indices = np.flatnonzero(array) if linear else np.argwhere(array)
+    values = array[array != 0]
+    return helper.make_sparse_tensor(
+        numpy_helper.from_array(values, name),
+        numpy_helper.from_array(indices.astype(np.int64), f"{name}_indices"),
+        list(array.shape),
+    )

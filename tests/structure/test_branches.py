@@ -17,7 +17,7 @@ from onnx_fc2conv.shapes import infer
 from onnx_fc2conv.structure import branches, conditions, straighten
 
 from ..networks import answers, integers, session
-from .models import LINEAR, assert_converted, build, kinds
+from .models import LINEAR, assert_converted, build, kinds, sparse
 
 TRUE, FALSE = "c = Constant <value = bool {1}> ()\n", "c = Constant <value = bool {0}> ()\n"
 IF = "If (c) <then_branch = th () => ({0}) {{ {1} }}, else_branch = el () => ({2}) {{ {3} }}>\n"
@@ -141,6 +141,71 @@ def test_a_branch_may_hand_out_what_it_captured() -> None:
     np.testing.assert_array_equal(found, answers(twin, image, (3, 2))["y"])
 
 
+def branch_of(model: ModelProto, name: str = "then_branch") -> onnx.GraphProto:
+    """A branch of the first ``If`` of the main graph."""
+    node = next(n for n in model.graph.node if n.op_type == "If")
+    return next(a.g for a in node.attribute if a.name == name)
+
+
+def test_sparse_weights_of_a_branch_move_along_and_become_dense() -> None:
+    model = build("f = Flatten(map)\n" + TRUE + if_("y", ("u", "u = MatMul(f, inside)"), HEAD_ELSE))
+    branch_of(model).sparse_initializer.append(sparse(integers((12, 3), 5), "inside"))
+    result = assert_converted(model)
+    assert "sparse initializer 'inside' [12, 3]: made dense" in result.report.restructured
+    assert not result.model.graph.sparse_initializer
+
+
+def test_weights_of_a_branch_are_listed_as_inputs_where_the_ir_wants_it() -> None:
+    model = build("f = Flatten(map)\n" + TRUE + if_("y", ("u", "u = MatMul(f, inside)"), ("v", "v = MatMul(f, w)")))
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    branch_of(model).initializer.append(numpy_helper.from_array(integers((12, 3), 5), "inside"))
+    result = fc2conv.convert(model, verify=False)  # onnxruntime does not load the original
+    listed = {i.name for i in result.model.graph.input}
+    assert listed == {"x"} | {t.name for t in result.model.graph.initializer}
+    assert "w" not in listed
+
+
+def test_a_branch_may_hand_out_what_it_stores_and_one_value_twice() -> None:
+    text = "f = Flatten(map)\n" + TRUE
+    text += "m, n, k = If (c) <then_branch = th () => (u, u, kept) { u = MatMul(f, w) },"
+    text += (
+        " else_branch = el () => (p, q, r) { p = Neg(f)\n q = Neg(f)\n r = Neg(b) }>\n s = Add(m, n)\n y = Add(s, k)"
+    )
+    model = build(text)
+    branch_of(model).initializer.append(numpy_helper.from_array(integers((3,), 9), "kept"))
+    result = fc2conv.convert(model, verify=False)
+    twin = build(
+        "f = Flatten(map)\n u = MatMul(f, w)\n s = Add(u, u)\n y = Add(s, k)", {**LINEAR, "k": integers((3,), 9)}
+    )
+    image = integers((2, 1, 10, 12), seed=3)
+    found = session(result.model).run(["y"], {"x": image})[0]
+    np.testing.assert_array_equal(found, answers(twin, image, (3, 2))["y"])
+
+
+def test_names_inside_of_branches_of_a_function() -> None:
+    """Initializers and declared types of a subgraph are renamed with what reads them."""
+    model = build("w_in = Flatten(map)\n y = l.pick(w_in, w)", functions=[PICK])
+    branch = branch_of_function(model)
+    branch.node[0].input[1] = "w_in"
+    branch.initializer.append(numpy_helper.from_array(integers((12, 3), 9), "w_in"))
+    branch.value_info.append(helper.make_tensor_value_info("w_in", 1, [12, 3]))
+    annotation = branch.quantization_annotation.add(tensor_name="w_in")
+    annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="w_in")
+    result = fc2conv.convert(model, verify=False)
+    image = integers((2, 1, 10, 12), seed=3)
+    found = session(result.model).run(["y"], {"x": image})[0]
+    twin = build("f = Flatten(map)\n y = MatMul(f, w)", {"w": integers((12, 3), 9)})
+    np.testing.assert_array_equal(found, answers(twin, image, (3, 2))["y"])
+
+
+def branch_of_function(model: ModelProto) -> onnx.GraphProto:
+    """The branch that ``PICK`` takes."""
+    node = next(n for n in model.functions[0].node if n.op_type == "If")
+    return next(a.g for a in node.attribute if a.name == "else_branch")
+
+
 def test_a_branch_off_the_path_stays_byte_for_byte() -> None:
     text = TRUE + if_("z", ("u", "u = Neg(b)"), ("v", "v = Abs(b)")) + "f = Flatten(map)\n y = Gemm(f, w, b)"
     model = build(text, outputs={"y": ["N", 3], "z": [3]})
@@ -251,8 +316,15 @@ def test_a_loop_is_refused_by_name() -> None:
     body = "bd (int64 i, bool k, float[N, 12] v) => (bool k, float[N, 12] u) { u = Neg(v) }"
     text += f"[loop] y0 = Loop (n, c, f) <body = {body}>\n"
     text += "y = Gemm(y0, w, b)"
-    with pytest.raises(fc2conv.Unliftable, match=r"^Loop 'loop': it repeats its body"):
+    with pytest.raises(fc2conv.Unliftable, match=r"^Loop 'loop': .+; it repeats its body"):
         fc2conv.convert(build(text))
+
+
+def test_an_if_without_a_condition_is_no_model() -> None:
+    model = build("f = Flatten(map)\n" + TRUE + if_("y", *BOTH))
+    next(n for n in model.graph.node if n.op_type == "If").input[0] = ""
+    with pytest.raises(fc2conv.UnreadableModel, match="it has no condition"):
+        fc2conv.convert(model)
 
 
 def test_an_if_without_the_taken_branch_is_no_model() -> None:

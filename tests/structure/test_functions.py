@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from onnx import ModelProto, helper, parser
 
 import onnx_fc2conv as fc2conv
+from onnx_fc2conv.report import markdown, print_report
 from onnx_fc2conv.structure import functions
 
 from ..networks import answers, integers, session
@@ -136,6 +138,19 @@ def test_every_change_is_listed() -> None:
         "function 'l.lin': gone with its last call",
         "function 'l.flat': gone with its last call",
     ]
+
+
+def test_the_report_shows_the_changes_and_how_many_more_there_are() -> None:
+    text = "f = Flatten(map)\n t0 = l.lin(f, w, b)\n"
+    text += "\n".join(f"[n{i}] t{i + 1} = l.idle(t{i})" for i in range(11)) + "\n y = Identity(t11)"
+    report = fc2conv.convert(build(text, functions=[LIN, IDLE])).report
+    assert len(report.restructured) == 14
+    stream = io.StringIO()
+    print_report(report, stream)
+    shown = [line.rstrip() for line in stream.getvalue().splitlines() if line.startswith("structure: ")]
+    assert shown[1] == "structure: l.idle 'n0': function written out (1 node)"
+    assert shown[8:] == ["structure: 6 more"]
+    assert "* l.idle 'n10': function written out (1 node)" in markdown(report).splitlines()
 
 
 def test_what_is_not_reached_stays_byte_for_byte() -> None:

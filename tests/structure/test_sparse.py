@@ -8,26 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, SparseTensorProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, SparseTensorProto, TensorProto, numpy_helper
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv.structure.sparse import dense
 
 from ..networks import integers
-from .models import assert_converted, build, kinds
+from .models import assert_converted, build, kinds, sparse
 
 HEAD = "f = Flatten(map)\n y = Gemm(f, w, b)"
-
-
-def sparse(array: np.ndarray, name: str, linear: bool = True) -> SparseTensorProto:
-    """The array without its zeros, indexed by one number each or by coordinates."""
-    indices = np.flatnonzero(array) if linear else np.argwhere(array)
-    values = array[array != 0]
-    return helper.make_sparse_tensor(
-        numpy_helper.from_array(values, name),
-        numpy_helper.from_array(indices.astype(np.int64), f"{name}_indices"),
-        list(array.shape),
-    )
 
 
 def with_sparse(names: tuple[str, ...], linear: bool = True, text: str = HEAD) -> ModelProto:
