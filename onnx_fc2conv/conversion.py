@@ -31,6 +31,8 @@ class Conversion:
         rewrite: the lifted heads.
         proto: the converted model.
         geometry: the grid of every lifted output.
+        original: the model as it was given, which the plan's may be an equivalent of.
+        restructured: what was done to the original's structure before, one line each.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Conversion:
     rewrite: Rewrite
     proto: ModelProto
     geometry: Geometry
+    original: ModelProto
+    restructured: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> dict[str, Windowed]:

@@ -196,7 +196,7 @@ def view(proto: onnx.ModelProto, folder: str) -> Model:
     opsets = {o.domain: o.version for o in proto.opset_import}
     opset = opsets.get("", opsets.get("ai.onnx", 1))
     ops = [
-        _op(i, node, opsets.get(node.domain or "", opset), _captured(stored), folder)
+        _op(i, node, opsets.get(node.domain or "", opset), captured(stored), folder)
         for i, (node, stored) in enumerate(zip(graph.nodes, proto.graph.node, strict=True))
     ]
     ordered = toposort(ops)
@@ -205,14 +205,14 @@ def view(proto: onnx.ModelProto, folder: str) -> Model:
     return Model(proto, folder, ordered, constants, inputs, opset, ordered == ops)
 
 
-def _captured(node: onnx.NodeProto) -> frozenset[str]:
+def captured(node: onnx.NodeProto) -> frozenset[str]:
     """Names that the subgraphs of a node read from outside of themselves."""
     found: set[str] = set()
     for attribute in node.attribute:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             inner = {value.name for value in (*graph.input, *graph.initializer)}
-            inner |= {name for n in graph.node for name in n.output}
-            read_inside = {name for n in graph.node for name in (*n.input, *_captured(n))}
+            inner |= {t.values.name for t in graph.sparse_initializer} | {name for n in graph.node for name in n.output}
+            read_inside = {name for n in graph.node for name in (*n.input, *captured(n))}
             found |= (read_inside | {o.name for o in graph.output}) - inner
     return frozenset(found - {""})
 

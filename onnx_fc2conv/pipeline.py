@@ -1,4 +1,4 @@
-"""The story on one screen: load, find, lift, free, verify, save."""
+"""The story on one screen: load, straighten, find, lift, free, verify, save."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from onnx import ModelProto
 
 from . import heads, model_io, shapes, spatial
 from .assemble import assemble
+from .constants import Constants
 from .conversion import Conversion
-from .errors import BatchBaked, Unliftable, UsageError
+from .errors import BatchBaked, NothingToConvert, Unliftable, UsageError
 from .geometry import METADATA_KEY, Geometry
 from .lift import lift
 from .ops import Model
@@ -19,6 +20,7 @@ from .plan import Plan
 from .report import Report, build
 from .rewrite import Rewrite
 from .settings import Settings
+from .structure import straighten
 
 PROBED_BATCHES = (13, 17)  #: numbers that no exporter bakes into a shape
 
@@ -112,14 +114,33 @@ def verify(original: Any, converted: Any, settings: Settings, progress: Progress
 
 
 def prepare(model: Model, name: str, settings: Settings | None = None) -> Conversion:
-    """Find, lift, assemble and free, without any check; the settings say which runtime is going to check.
+    """Straighten, find, lift, assemble and free, without any check; the settings say which runtime is going to check.
 
     Raises:
         NothingToConvert, Unliftable, UnreadableModel
     """
-    plan, rewrite = _analyse(model, settings)
+    straight = straighten(model, _known)
+    try:
+        plan, rewrite = _analyse(straight.model, settings)
+    except (NothingToConvert, Unliftable) as e:
+        raise straight.explains(e) or e
+    found = {image.name: image.spatial for image in plan.images}
+    if any(axes != found.get(name, axes) for layout in straight.layouts for name, axes in layout.items()):
+        raise Unliftable(
+            "branches hide which axes of the image are spatial, so what was decided by its shape is not sure"
+        )
     converted = assemble(plan, rewrite)
-    return Conversion(name, plan, rewrite, converted, spatial.free(converted, plan, rewrite))
+    geometry = spatial.free(converted, plan, rewrite)
+    return Conversion(name, plan, rewrite, converted, geometry, model.proto, straight.changes)
+
+
+def _known(model: Model) -> tuple[Constants, dict[str, list[int]]]:
+    """The model's constants, and the axes of each image whose size they were evaluated at several values of."""
+    declared = shapes.declared_batch(model)
+    batch, other = PROBED_BATCHES
+    at_other = None if declared is not None else shapes.infer(model, other)
+    images, constants = heads.known(model, shapes.infer(model, declared or batch), at_other)
+    return constants, {image.name: image.spatial for image in images}
 
 
 def _analyse(model: Model, settings: Settings | None = None) -> tuple[Plan, Rewrite]:

@@ -15,7 +15,7 @@ from .images import images_of_heads, origins_of, require_one_batch
 from .walk import Walk
 from .windows import require_no_pool, require_window
 
-__all__ = ["find"]
+__all__ = ["find", "known"]
 
 
 def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: bool = False) -> Plan:
@@ -59,6 +59,17 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: b
         _causes(model, cuts, trace),
         [_settled(m, trace) for m in images],
     )
+
+
+def known(model: Model, shapes: Shapes, other_batch: Shapes | None) -> tuple[list[FeatureMap], Constants]:
+    """The image inputs, and what is known of the model before run time at other sizes of them too.
+
+    Raises:
+        NothingToConvert: there is no image input.
+        UnreadableModel: an image input has no fixed size.
+    """
+    images = [input_map(model, value) for value in image_inputs(model)]
+    return images, Constants(model, shapes, other_batch, _at_other_sizes(model, [images], shapes))
 
 
 def _settled(m: FeatureMap, trace: Trace) -> FeatureMap:

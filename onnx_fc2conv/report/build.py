@@ -69,6 +69,7 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None) -
         valid_sizes=first.valid_sizes,
         verdict=conversion.verdict,
         causes=[CauseRow(c.node, c.kind, c.detail) for c in plan.causes],
+        restructured=list(conversion.restructured),
         unbaked=[f"{op} -> {plan.unbaked[op.index].op_type}" for op in plan.model.ops if op.index in plan.unbaked],
         deviation={
             name: {"error": d.error, "agreement": d.agreement, "cells": d.cells}

@@ -109,6 +109,7 @@ class Report:
     valid_sizes: str
     verdict: Verdict
     causes: list[CauseRow]
+    restructured: list[str]
     unbaked: list[str]
     deviation: dict[str, dict[str, float | int | None]]
     heads: list[HeadRow]

@@ -9,6 +9,7 @@ from ..errors import printable
 from .data import CheckRow, NodeRow, OutputRow, Report
 
 PIPED_WIDTH = 120
+MOST_LINES = 8  #: of one kind, on a terminal
 
 
 def print_report(report: Report, stream: TextIO, width: int | None = None) -> None:
@@ -31,6 +32,8 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
         same = f"must have the size of '{image.same_size_as}'"
         console.print(printable(f"input '{image.name}', {same if image.same_size_as else sizes}"))
 
+    for change in _listed(report.restructured):
+        console.print(Text(printable(f"structure: {change}")))
     for node in report.unbaked:
         console.print(Text(printable(f"carried the trained size, rewritten to follow the input's: {node}")))
 
@@ -58,6 +61,8 @@ def markdown(report: Report) -> str:
     """The Markdown text that ``--report FILE.md`` writes."""
     words = f"Verdict: **{report.verdict}**. {printable(report.verdict_words())}"
     lines = [f"# {printable(report.headline())}", "", words, ""]
+    if report.restructured:
+        lines += ["## Structure", "", *(f"* {printable(change)}" for change in report.restructured), ""]
     for head in report.heads:
         lines += [f"## Head behind `{printable(head.feature_map)}` {head.feature_map_shape}", ""]
         lines += _markdown(("node", "from", "to", "kernel"), _node_cells(head.nodes))
@@ -66,6 +71,11 @@ def markdown(report: Report) -> str:
     lines += ["## Checks", ""]
     lines += _markdown(("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
     return "\n".join(lines)
+
+
+def _listed(lines: list[str]) -> list[str]:
+    """The lines, or the first of many and how many there are more."""
+    return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], f"{len(lines) - MOST_LINES} more"]
 
 
 def _x(numbers: Iterable[int]) -> str:

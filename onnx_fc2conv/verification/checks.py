@@ -59,7 +59,7 @@ class Verifier:
         """
         steps = 3 + 3 * len(sizes)
         self._progress("structure", 0, steps)
-        require_valid(self._proto, self._plan.model.proto)
+        require_valid(self._proto, self._conversion.original)
         require_converted(self._conversion, self._proto)
         self._load()
         name, newest = self._runtime.name, self._runtime.newest_opset()
@@ -82,7 +82,7 @@ class Verifier:
     def _load(self) -> None:
         name, load = self._runtime.name, self._runtime.load
         try:
-            self._oracle = Oracle(self._plan, self._runtime)
+            self._oracle = Oracle(self._plan, self._runtime, self._conversion.original)
         except RuntimeRefusal as e:
             advice = f"; {dtypes.ADVICE}" if self._plan.runtime == "onnxruntime" else ""
             reason = f"{name} does not load the original model, so nothing can be checked: {e}{advice}"

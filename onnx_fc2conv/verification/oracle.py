@@ -63,15 +63,19 @@ def cut(
 class Oracle:
     """Sessions of the original and of its two parts."""
 
-    def __init__(self, plan: Plan, runtime: Runtime) -> None:
+    def __init__(self, plan: Plan, runtime: Runtime, original: ModelProto | None = None) -> None:
         """Load the original and its backbone; heads are loaded when they are first asked for.
+
+        Args:
+            plan: what was understood of it; what is cut is the plan's model.
+            original: the model as it was given, if the plan's is only equivalent to it.
 
         Raises:
             RuntimeRefusal: the runtime does not load the original or a part of it.
         """
         self._plan, self._runtime = plan, runtime
         model = plan.model
-        self.original = runtime.load(model.proto, model.folder)
+        self.original = runtime.load(original or model.proto, model.folder)
         self.map_outputs = [name for name in model.outputs if name in plan.maps and name in model.producer]
         self._inner = list(dict.fromkeys([*(c for c in plan.cuts if c in model.producer), *self.map_outputs]))
         free = {image.name: _untyped(plan, image.name) for image in plan.images}

@@ -373,7 +373,6 @@ REFUSES = {
     "an FC on the map's last axis": Refuses(
         head("y = MatMul(map, M)", M=(2, 2)), "MatMul 'y'", "not known on a feature map in front of the head"
     ),
-    "opset 6": Refuses(two_fcs((3, 2), opset=6), "Flatten 'v'", "opset 6 is older than 7"),
     "MatMulInteger": Refuses(
         spent("i = Cast <to = 3> (u)\ny = MatMulInteger(i, M)", M=some(4, 3, dtype=np.int8)),
         "MatMulInteger 'y'",

@@ -8,6 +8,7 @@ from .tables import Refuses, as_custom, every, head, some, spent, table, unread
 
 DATA = "its output shape or order depends on the data"
 STATE = "it carries a state or a branch through the batch"
+ASKED = "s = Shape <start = 0, end = 1> (u)\nc = Equal(s, n)\n"  #: whether the batch is a certain one
 RANDOM = "its result is random"
 POSITIONS = "it normalises over positions"
 SEQUENCE = "sequences have no grid axes"
@@ -71,7 +72,7 @@ NEVER: dict[str, tuple[str, int, dict[str, object], str]] = {
         STATE,
     ),
     "Loop": (f"y = Loop <body = {BODY}> (n, c, u)", 17, {"n": np.array(2), "c": np.array(True)}, STATE),
-    "If": (f"y = If <{branches('u', 'u')}> (c)", 17, {"c": np.array(True)}, STATE),
+    "If": (f"{ASKED}y = If <{branches('u', 'u')}> (c)", 17, {"n": [1]}, STATE),
     "Bernoulli": ("s = Sigmoid(u)\ny = Bernoulli(s)", 17, {}, RANDOM),
     "Multinomial": ("y = Multinomial <sample_size = 3> (u)", 17, {}, RANDOM),
     "RandomNormalLike": ("y = RandomNormalLike(u)", 17, {}, RANDOM),
@@ -183,7 +184,9 @@ REFUSES = table(
             spent("y = Frobnicate(u)"), "Frobnicate 'y'", "no rule lifts this operator"
         ),
         "a subgraph that reads the head, in front": Refuses(
-            unread(f"t = If <{branches('v', 'v')}> (c)", c=np.array(True)), "If 't'", STATE
+            unread(f"s = Shape(x)\nm = ReduceMax(s)\nc = Equal(m, n)\nt = If <{branches('v', 'v')}> (c)", n=[1]),
+            "If 't'",
+            STATE,
         ),
         "a branch chosen by the head": Refuses(
             spent(
