@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..backbone import Ties, Trace, image_inputs, input_map
 from ..constants import Constants
 from ..errors import NothingToConvert
-from ..ops import FULLY_CONNECTED, Model
+from ..ops import FULLY_CONNECTED, Model, Op
 from ..plan import Cause, FeatureMap, Plan
 from ..shapes import Shapes, infer
 from .images import images_of_heads, origins_of, require_one_batch
@@ -37,7 +37,7 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: b
     walk = _walked(model, images, shapes, other_batch, keep_pools)
     head, cuts, trace = walk.head, walk.cuts, walk.trace
     static = trace.constants.static
-    if not any(op.op_type in FULLY_CONNECTED and any(name in static for name in op.inputs[:4]) for op in head):
+    if not any(op.op_type in FULLY_CONNECTED and _has_weight(op, static) for op in head):
         raise NothingToConvert("no fully connected node stands behind a flattened feature map")
     if not any(name in op.outputs for op in head for name in model.outputs):
         raise NothingToConvert("no graph output depends on the fully connected nodes")
@@ -59,6 +59,14 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: b
         _causes(model, cuts, trace),
         [_settled(m, trace) for m in images],
     )
+
+
+def _has_weight(op: Op, static: set[str]) -> bool:
+    """False for a product of two values that both depend on an input: no weights, so nothing fully connected."""
+    operands = (
+        op.inputs if op.op_type == "Einsum" else [*op.inputs[:1], *op.inputs[3 if op.op_type[0] == "Q" else 1 :][:1]]
+    )
+    return len(operands) < 2 or not all(operands) or any(name in static for name in operands)
 
 
 def known(model: Model, shapes: Shapes, other_batch: Shapes | None) -> tuple[list[FeatureMap], Constants]:
