@@ -31,6 +31,8 @@ RUNTIME_TYPES = {
     "tensor(int16)": TensorProto.INT16,
     "tensor(uint16)": TensorProto.UINT16,
     "tensor(int32)": TensorProto.INT32,
+    "tensor(int64)": TensorProto.INT64,
+    "tensor(bool)": TensorProto.BOOL,
 }
 MAP = "map"  #: every network's feature map has this name
 
