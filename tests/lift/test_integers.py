@@ -174,6 +174,25 @@ LIFTS = table(
             ),
         ),
         "one weight, two Gemms": Lifts(head(TWO_FCS, **SHARED)),
+        "weight of a FusedGemm": Lifts(
+            head(
+                "v = Flatten(map)\nM = DequantizeLinear <axis = 0> (i, s, z)\n"
+                'y = com.microsoft.FusedGemm <transB = 1, activation = "Relu"> (v, M, C)',
+                i=stored("int8", 3, 12),
+                s=scales(3),
+                z=zeros("int8", 3),
+                C=(3,),
+            )
+        ),
+        "weight of a FusedMatMul": Lifts(
+            head(
+                "v = Flatten(map)\nM = DequantizeLinear <axis = 0> (i, s, z)\n"
+                "y = com.microsoft.FusedMatMul <transB = 1> (v, M)",
+                i=stored("int8", 2, 12),
+                s=scales(2),
+                z=zeros("int8", 2),
+            )
+        ),
         "bias too": Lifts(
             head(
                 "v = Flatten(map)\nM = DequantizeLinear <axis = 0> (i, s, z)\nC = DequantizeLinear <axis = 0> (c, s)\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -34,6 +35,25 @@ ACTIVATIONS = table(
     {
         "int32, dequantised": Lifts(
             spent("i = Cast <to = 6> (u)\nd = DequantizeLinear(i, xs)\ny = MatMul(d, M)", xs=0.25, M=(4, 3))
+        ),
+        "float8": Lifts(
+            spent(
+                "q = QuantizeLinear <saturate = 1> (u, xs, xz)\ny = DequantizeLinear(q, xs, xz)",
+                19,
+                xs=0.5,
+                xz=np.array(0, ml_dtypes.float8_e4m3fn),
+            )
+        ),
+        "int4": Lifts(
+            spent(
+                "q = QuantizeLinear(u, xs, xz)\ny = DequantizeLinear(q, xs, xz)",
+                21,
+                xs=4.0,
+                xz=np.array(1, ml_dtypes.int4),
+            )
+        ),
+        "the type as an attribute": Lifts(
+            spent("q = QuantizeLinear <output_dtype = 3> (u, xs)\ny = DequantizeLinear(q, xs)", 21, xs=0.5)
         ),
         "no zero point": Lifts(spent("q = QuantizeLinear(u, xs)\ny = DequantizeLinear(q, xs)", xs=0.5)),
         "the quantised value is an output": Lifts(
