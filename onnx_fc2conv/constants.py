@@ -30,7 +30,9 @@ FOLDABLE = (
     )
 )
 #: Operators that onnx.reference knows from a later opset only, which computes the same for what there was before.
-EVALUATED_AS = {"DequantizeLinear": 19, "QuantizeLinear": 19}
+EVALUATED_AS = {"BatchNormalization": 15, "DequantizeLinear": 19, "QuantizeLinear": 19}
+ALIKE = frozenset(("com.microsoft.DequantizeLinear", "com.microsoft.QuantizeLinear"))  #: as those of opset 21
+FOLDABLE_FROM = {"Softmax": 13}  #: operators that computed something else before, which onnx.reference does not know
 MAX_ELEMENTS = 2**29
 TRAINED, OTHER_BATCH, OTHER_SIZES = 0, 1, 2  #: what shape arithmetic is evaluated for; the sizes count on from there
 
@@ -157,11 +159,12 @@ class Constants:
         if name in self._model.constants:
             return self._model.constants[name]
         op = self._model.producer.get(name)
-        if name not in self.static or op is None or not op.standard:
+        if name not in self.static or op is None or not (op.standard or op.kind in ALIKE):
             return None
         if op.op_type == "Constant":
             return self._memo[name, 0] if (name, 0) in self._memo else _constant_node(op, name)
-        if op.op_type not in FOLDABLE or op.captured:
+        older = op.standard and op.since < FOLDABLE_FROM.get(op.op_type, 0)
+        if op.op_type not in FOLDABLE or older or op.captured:
             return None
         if op.op_type in ("Shape", "Size"):
             return self._shape_of(op, probe)
@@ -222,13 +225,13 @@ def _fold(op: Op, name: str, operands: list[Array | None], shapes: Shapes) -> Ar
     size = shapes.of(name)
     if size is not None and np.prod(size, dtype=object) > MAX_ELEMENTS:
         raise Unliftable(f"it computes a constant of {np.prod(size, dtype=object)} elements", str(op))
-    if op.op_type in ("Expand", "ConstantOfShape", "Tile", "Range") and size is None:
+    if op.op_type in ("Expand", "ConstantOfShape", "Pad", "Range", "Tile") and size is None:
         return None  # its size is unknown, so memory is not risked
     attrs = {k: onnx.numpy_helper.from_array(v.values) if isinstance(v, Array) else v for k, v in op.attrs.items()}
     node = helper.make_node(op.op_type, op.inputs, op.outputs, **attrs)
     inputs = [onnx.ValueInfoProto(name=n) for n in dict.fromkeys(op.inputs) if n]
     graph = helper.make_graph([node], "constant", inputs, [onnx.ValueInfoProto(name=name)])
-    since = max(op.since, EVALUATED_AS.get(op.op_type, 0))
+    since = max(op.since, EVALUATED_AS.get(op.op_type, 0)) if op.standard else 21
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", since)])
     feeds = {n: a.values for n, a in zip(op.inputs, operands, strict=True) if a is not None}
     try:

@@ -129,12 +129,14 @@ def quantised_tolerance(step: float, nodes: int) -> float:
     return SAFETY * step * math.sqrt(nodes)
 
 
-def share_of_flips(step: float, values: int, rounding: float) -> float:
+def share_of_flips(step: float, values: int, rounding: float, answers: int) -> float:
     """Largest accepted share of answers in which a quantised value went to another step.
 
     Args:
         step: the finest step, an entry of ``STEPS``.
         values: values that are quantised for one answer.
         rounding: tolerance of the same computation without quantising.
+        answers: how many are compared; of few, one flip is a large share.
     """
-    return min(SAFETY * values * (rounding / SAFETY) / step, 1.0)
+    expected = values * (rounding / SAFETY) / step
+    return min(expected + SAFETY * math.sqrt(expected / answers) + 1 / answers, 1.0)

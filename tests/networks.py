@@ -22,6 +22,18 @@ import onnx_fc2conv as fc2conv
 ort.set_default_logger_severity(4)
 
 IR_VERSION = 8
+MICROSOFT = "com.microsoft"
+RUNTIME_TYPES = {
+    "tensor(float)": TensorProto.FLOAT,
+    "tensor(float16)": TensorProto.FLOAT16,
+    "tensor(int8)": TensorProto.INT8,
+    "tensor(uint8)": TensorProto.UINT8,
+    "tensor(int16)": TensorProto.INT16,
+    "tensor(uint16)": TensorProto.UINT16,
+    "tensor(int32)": TensorProto.INT32,
+    "tensor(int64)": TensorProto.INT64,
+    "tensor(bool)": TensorProto.BOOL,
+}
 MAP = "map"  #: every network's feature map has this name
 
 
@@ -74,7 +86,9 @@ def network(head: Head, stride: int = 2) -> ModelProto:
         [onnx.ValueInfoProto(name=name) for name in head.outputs],
         [numpy_helper.from_array(value, name) for name, value in arrays.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", head.opset)], ir_version=IR_VERSION)
+    opsets = [helper.make_opsetid("", head.opset)]
+    opsets += [helper.make_opsetid(MICROSOFT, 1)] if any(node.domain == MICROSOFT for node in nodes) else []
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     return _with_output_types(model)
 
 
@@ -82,6 +96,9 @@ def _with_output_types(model: ModelProto) -> ModelProto:
     inferred = onnx.shape_inference.infer_shapes(model)
     known = {v.name: v for v in (*inferred.graph.output, *inferred.graph.value_info)}
     outputs = [known.get(o.name, o) for o in model.graph.output]
+    if any(node.domain == MICROSOFT for node in model.graph.node):  # inference stops there; the runtime knows
+        for o, found in zip(outputs, session(model).get_outputs(), strict=True):
+            o.type.tensor_type.elem_type = RUNTIME_TYPES[found.type]
     for o in outputs:
         if not o.type.tensor_type.elem_type:
             o.type.tensor_type.elem_type = TensorProto.FLOAT

@@ -177,8 +177,14 @@ UNKNOWN: dict[str, tuple[str, dict[str, Any], bool]] = {
     "random numbers": ("c = RandomNormal <shape = [2, 3]> ()", {}, False),
     "random numbers like a weight": ("c = RandomUniformLike (w)", MATRIX, False),
     "coin flips": ("c = Bernoulli (w)", {"w": np.full((2, 3), 0.5, np.float32)}, False),
-    "an operator that is not folded": ("c = Erf (w)", MATRIX, True),
-    "behind an operator that is not folded": ("a = Erf (w)\nc = Reshape (a, s)", {**MATRIX, "s": int64(-1)}, True),
+    "an operator that is not folded": ("c = NonZero (w)", MATRIX, True),
+    "behind an operator that is not folded": ("a = NonZero (w)\nc = Reshape (a, s)", {**MATRIX, "s": int64(-1)}, True),
+    "behind random numbers": (
+        "a = RandomNormalLike (w)\nb = Add (a, w)\nc = Clip (b, z)",
+        {**MATRIX, "z": np.float32(0)},
+        False,
+    ),
+    "random choices": ("c = Multinomial <sample_size = 3> (w)", {"w": np.ones((2, 3), np.float32)}, False),
 }
 
 

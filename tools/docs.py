@@ -29,20 +29,24 @@ def table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(lines)
 
 
-def first_opset(op_type: str) -> int:
-    """The first opset, from the oldest that is read on, in which the operator exists."""
-    versions = [s.since_version for s in defs.get_all_schemas_with_history() if s.name == op_type and s.domain == ""]
+def first_opset(kind: str) -> int:
+    """The first opset, from the oldest that is read on, in which an operator of the standard exists."""
+    versions = [s.since_version for s in defs.get_all_schemas_with_history() if s.name == kind and s.domain == ""]
     return max(min(versions), OLDEST_OPSET)
+
+
+def named(kind: str) -> str:
+    """The operator as a table shows it; the opset counts the standard's operators only, not those of a domain."""
+    since = OLDEST_OPSET if "." in kind else first_opset(kind)
+    return f"`{kind}`" + (f" ({since})" if since > OLDEST_OPSET else "")
 
 
 def operators() -> str:
     """One row per family, with the opset from which on each operator exists where that is not the oldest."""
     families: dict[str, list[str]] = {}
-    for entry in sorted(RULES.values(), key=lambda e: e.op_type):
+    for entry in sorted(RULES.values(), key=lambda e: ("." in e.kind, e.kind)):
         if entry.rule is not None:
-            since = first_opset(entry.op_type)
-            name = f"`{entry.op_type}`" + (f" ({since})" if since > OLDEST_OPSET else "")
-            families.setdefault(entry.family, []).append(name)
+            families.setdefault(entry.family, []).append(named(entry.kind))
     columns = ("family", "operators (first opset, if later than 7)")
     return table(columns, [(family, ", ".join(names)) for family, names in families.items()])
 
@@ -52,7 +56,7 @@ def refusals() -> str:
     reasons: dict[str, list[str]] = {}
     for entry in RULES.values():
         if entry.because is not None:
-            reasons.setdefault(entry.because.format(start="a flattening"), []).append(f"`{entry.op_type}`")
+            reasons.setdefault(entry.because.format(start="a flattening"), []).append(f"`{entry.kind}`")
     return table(("operators", "why never"), [(", ".join(sorted(n)), r) for r, n in reasons.items()])
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from ..ops import Array
 from .rewriter import Rewriter
 
+DEQUANTISING = ("DequantizeLinear", "com.microsoft.DequantizeLinear")
+
 
 @dataclass(frozen=True, eq=False)
 class Dequantised:
@@ -21,7 +23,7 @@ class Dequantised:
         scale, zero_point: one value, or one along ``axis``.
         axis: of the dequantised constant.
         swapped: a Transpose behind the DequantizeLinear swaps the two axes.
-        attrs: further attributes of the DequantizeLinear.
+        attrs: further attributes of the DequantizeLinear, and its domain unless that is the standard one.
     """
 
     integers: Array
@@ -56,7 +58,7 @@ class Dequantised:
             parameters = [
                 op.constant(np.tile(p.values, rows), p.name, "tiled", rows) for p in (self.scale, self.zero_point) if p
             ]
-        axis = {} if per_tensor or op.since < 13 else {"axis": 0}
+        axis = {} if per_tensor else {"axis": 0}
         return op.emit("DequantizeLinear", integers, *parameters, **self.attrs, **axis)
 
 
@@ -67,7 +69,7 @@ def dequantised(op: Rewriter, array: Array) -> Dequantised | None:
     if made_by is not None and swapped:
         swapped = made_by.attr("perm", [1, 0]) == [1, 0]
         made_by = op.producer(made_by.inputs[0]) if swapped else None
-    if made_by is None or made_by.kind != "DequantizeLinear" or made_by.attr("block_size", 0) or len(array.shape) != 2:
+    if made_by is None or made_by.kind not in DEQUANTISING or made_by.attr("block_size", 0) or len(array.shape) != 2:
         return None
     stored = [op.array(name) if name else None for name in (*made_by.inputs, "")[:3]]
     integers, scale, zero_point = stored
@@ -77,4 +79,5 @@ def dequantised(op: Rewriter, array: Array) -> Dequantised | None:
         return None
     axis = made_by.attr("axis", 1) % 2
     attrs = {k: v for k, v in made_by.attrs.items() if k not in ("axis", "block_size")}
+    attrs |= {} if made_by.standard else {"domain": made_by.domain}
     return Dequantised(integers, scale, zero_point, 1 - axis if swapped else axis, swapped, attrs)

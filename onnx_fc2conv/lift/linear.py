@@ -44,7 +44,12 @@ def lift_fused_gemm(op: Rewriter, a: Operand, b: Operand, c: Operand = None) -> 
     activation = op.attr("activation", "")
     if not activation:
         return product
-    known = {"Relu": (), "Sigmoid": (), "Tanh": (), "LeakyRelu": ("alpha",), "Elu": ("alpha",)}
+    known = {
+        **dict.fromkeys(("Relu", "Sigmoid", "Tanh", "Softplus", "Softsign"), ()),
+        **dict.fromkeys(("LeakyRelu", "Elu", "ThresholdedRelu"), ("alpha",)),
+        "HardSigmoid": ("alpha", "beta"),
+        "Selu": ("alpha", "gamma"),
+    }
     op.refuse_if(activation not in known, f"its activation '{activation}' is not known")
     values = {name: op.attr(f"activation_{name}") for name in known[activation]}
     return product.on(op.emit(activation, product, **{k: v for k, v in values.items() if v is not None}))

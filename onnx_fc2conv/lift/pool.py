@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from ..dtypes import numpy_type
 from ..flatten import covers_map
@@ -47,7 +48,7 @@ def window_pool(
     Returns:
         A spent value with one feature per channel, or ``None`` if the axes are something else than the window.
     """
-    if x.unread is None or (op.fc_refusal(x.elem_type) and not quantised):
+    if x.unread is None or (op.fc_refusal(x.elem_type) and not quantised and not _in_integers(op, x, kind)):
         return None
     cells = int(np.prod(x.unread.window))
     kept = [i for i in range(len(x.features)) if i + 1 not in axes]
@@ -67,6 +68,12 @@ def window_pool(
         factor = op.constant(np.asarray(cells, numpy_type(x.elem_type)), "cells", cells, x.elem_type)
         tensor = op.emit("Mul", tensor, factor)
     pooled = x.spent(tensor, (x.unread.channels,))
+
+
+def _in_integers(op: Rewriter, x: Windowed, kind: str) -> bool:
+    """A maximum of 8-bit integers is one operator since opset 12."""
+    return POOLED_BY[kind] == "MaxPool" and x.elem_type in (TensorProto.INT8, TensorProto.UINT8) and op.since >= 12
+
     if not np.array_equal(channels, np.arange(x.unread.channels)):
         index = op.constant(channels.astype(np.int64), "channels")
         pooled = pooled.spent(op.emit("Gather", pooled, index, axis=1), (channels.size,))

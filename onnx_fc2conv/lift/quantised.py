@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from onnx import TensorProto
 
 from ..ops import Array
 from ..rewrite import Windowed
@@ -20,10 +21,21 @@ def lift_quantise(op: Rewriter, x: Windowed, scale: Operand, zero_point: Operand
     op.refuse_if(not isinstance(scale, Array) or isinstance(zero_point, Windowed), "its scale is not a constant")
     assert isinstance(scale, Array)
     parameters = [c.name for c in (scale, zero_point) if isinstance(c, Array)]
+    elem_type = _quantised_type(op, scale, zero_point)
     if int(np.prod(scale.shape)) == 1:
-        return x.on(op.again(x, *parameters, axis=None), op.out_type())
+        return x.on(op.again(x, *parameters, axis=None), elem_type)
     axis = op.feature_axis(op.attr("axis", 1), x)
-    return x.on(op.again(op.read(x), *parameters, axis=axis), op.out_type())
+    x = op.read(x)
+    return x.on(op.again(x, *parameters, axis=axis), elem_type)
+
+
+def _quantised_type(op: Rewriter, scale: Array, zero_point: Operand) -> int:
+    """What onnxruntime's own operators give, which ONNX's inference does not know."""
+    if op.op.standard:
+        return op.out_type()
+    if op.op_type == "DequantizeLinear":
+        return scale.elem_type
+    return zero_point.elem_type if isinstance(zero_point, Array) else int(TensorProto.UINT8)
 
 
 @lifts("QLinearMatMul", family="quantised linear")
@@ -49,6 +61,8 @@ def lift_matmul_integer(
     """``MatMulInteger`` with a constant matrix on the right is a ConvInteger over the window."""
     x, window, kernel = _operands(op, a, b, False)
     op.refuse_if(any(z is not None and not isinstance(z, Array) for z in (a_zero, b_zero)), "its zero points vary")
+    several = isinstance(b_zero, Array) and int(np.prod(b_zero.shape)) > 1
+    op.refuse_if(several, "has a zero point for each unit, and onnxruntime's ConvInteger takes one for all")
     zeros = [z.name if isinstance(z, Array) else None for z in (a_zero, b_zero)]
     tensor = op.emit("ConvInteger", x, kernel, *_trimmed(zeros), group=1, **conv_attrs(window))
     return replace(x.spent(tensor, (_units(b, False),), op.out_type()), behind_fc=True)
@@ -87,7 +101,7 @@ def _operands(op: Rewriter, x: Operand, weight: Operand, transposed: bool) -> tu
     op.refuse_if(not plain or len(x.features) != 1, "works on more than one row for each image")
     inputs = weight.shape[1 if transposed else 0]
     op.refuse_if(inputs != x.features[0], f"its weight takes {inputs} features, and it is fed {x.features[0]}")
-    if x.unread is not None and np.unique(x.unread.order).size < x.unread.size:
+    if x.unread is not None and not np.array_equal(np.sort(x.unread.order, None), np.arange(x.unread.size)):
         x = op.read(x)
     window = x.unread.window if x.unread else (1,) * x.grid_rank
     channels = x.unread.channels if x.unread else inputs

@@ -41,8 +41,8 @@ class Rewriter:
 
     @property
     def since(self) -> int:
-        """Opset version that the model imports."""
-        return self.op.since
+        """Version of the default domain that the model imports, whatever domain the node itself is of."""
+        return self._shared.model.opset
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Rewriter:
 
     def fc_refusal(self, elem_type: int) -> str | None:
         """Why an FC of this element type cannot become a Conv here; ``None`` if it can."""
-        return fc_refusal(elem_type, self._shared.model.opset, self._shared.runtime)
+        return fc_refusal(elem_type, self.since, self._shared.runtime)
 
     def out_type(self, i: int = 0) -> int:
         """Element type of the i-th output."""
@@ -77,7 +77,9 @@ class Rewriter:
         """What the operator's definition says, where a node in front of this one has stopped ONNX's inference."""
         if self.op_type == "Cast":
             return int(self.attr("to"))
-        schema = defs.get_schema(self.op_type, self.since, self.op.domain)
+        if not defs.has(self.op_type, self.op.domain):
+            return 0
+        schema = defs.get_schema(self.op_type, self.op.since, self.op.domain)
         declared = schema.outputs[min(i, len(schema.outputs) - 1)].type_str
         for j, name in enumerate(self.op.inputs):
             if name and schema.inputs[min(j, len(schema.inputs) - 1)].type_str == declared:

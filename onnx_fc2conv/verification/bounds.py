@@ -45,7 +45,7 @@ class Steps:
 
     Attributes:
         nodes: nodes that quantise.
-        values: values that they quantise for one answer.
+        values: values behind a sum that they quantise for one answer; others are equal to the last bit.
         coarsest, finest: their steps, relative to a range; 0 where there is none.
     """
 
@@ -60,8 +60,19 @@ class Steps:
         static = plan.constants.static
         found = [op for op in ops if _quantises(op) and op.outputs[0] not in static]
         steps = [STEPS.get(plan.shapes.elem_types.get(op.outputs[0], 0), STEPS[TensorProto.UINT8]) for op in found]
-        values = sum(_results(op, plan) for op in found) // max(plan.shapes.batch, 1)
+        summed = _behind_sums(ops)
+        values = sum(_results(op, plan) for op in found if op.index in summed) // max(plan.shapes.batch, 1)
         return cls(len(found), values, max(steps, default=0.0), min(steps, default=0.0))
+
+
+def _behind_sums(ops: list[Op]) -> set[int]:
+    """The nodes that sum, and all that depend on one of them."""
+    names, found = set[str](), set[int]()
+    for op in ops:
+        if op.op_type in FULLY_CONNECTED or "Conv" in op.op_type or any(name in names for name in op.reads()):
+            names |= set(op.outputs)
+            found.add(op.index)
+    return found
 
 
 def _quantises(op: Op) -> bool:

@@ -145,7 +145,7 @@ class Verifier:
         if check.cells == (1, 1):
             return
         share = share_beyond(found, reference, rounding)
-        accepted = dtypes.share_of_flips(steps.finest, steps.values, rounding)
+        accepted = dtypes.share_of_flips(steps.finest, steps.values, rounding, reference.shape[-1])
         check.note = f"{share:.1%} of the answers differ by a step of the quantised type"
         if share > accepted:
             reason = f"output '{name}' differs in {share:.0%} of the answers, more than quantising explains"

@@ -143,6 +143,8 @@ W3 = {"w": (3, 2, 3, 3)}
 BN = {"s": floats(2, 3), "b": floats(1, -1), "m": floats(-1, 2), "v": floats(4, 1)}
 SHRINK = {"u": (2, 2, 4, 4)}
 
+STEPS = {"s": np.float32(0.5), "z": np.uint8(128)}  #: scale and zero point of a quantised map
+
 CASES: dict[str, Case] = {
     # -- Conv
     "Conv": Case("map = Conv (x, w)", W3),
@@ -670,6 +672,59 @@ CASES: dict[str, Case] = {
         """a = QuantizeLinear <axis = 1> (x, s, z)
         map = DequantizeLinear <axis = 1> (a, s, z)""",
         {"s": floats(0.5, 2), "z": np.array([128, 7], np.uint8)},
+    ),
+    "Quantised by onnxruntime": Case(
+        """a = com.microsoft.QuantizeLinear (x, s, z)
+        b = com.microsoft.DequantizeLinear (a, s, z)
+        map = Conv (b, w)""",
+        {**W3, "s": np.float32(0.5), "z": np.uint8(128)},
+    ),
+    "Quantised residual": Case(
+        """a = QuantizeLinear (x, s, z)
+        b = com.microsoft.QLinearLeakyRelu <alpha = 0.5> (a, s, z, s, z)
+        c = com.microsoft.QLinearMul (a, s, z, k, t, z, s, z)
+        d = com.microsoft.QLinearAdd (b, s, z, c, s, z, s, z)
+        map = DequantizeLinear (d, s, z)""",
+        {**STEPS, "k": np.array([130, 124], np.uint8).reshape(1, 2, 1, 1), "t": np.float32(0.25)},
+    ),
+    "Quantised branches, joined": Case(
+        """a = QuantizeLinear (x, s, z)
+        b = com.microsoft.QLinearSigmoid (a, s, z, t, z)
+        c = com.microsoft.QLinearConcat <axis = 1> (s, z, a, s, z, b, t, z)
+        map = DequantizeLinear (c, s, z)""",
+        {**STEPS, "t": np.float32(1 / 128)},
+    ),
+    "Quantised AveragePool": Case(
+        """a = QuantizeLinear (x, s, z)
+        b = com.microsoft.QLinearAveragePool <kernel_shape = [2, 2], strides = [2, 2]> (a, s, z, t, z)
+        map = DequantizeLinear (b, t, z)""",
+        {**STEPS, "t": np.float32(0.125)},
+        stride=(2, 2),
+    ),
+    "Quantised AveragePool with pads": Case(
+        """a = QuantizeLinear (x, s, z)
+        b = com.microsoft.QLinearAveragePool <kernel_shape = [2, 2], pads = [1, 0, 0, 0], count_include_pad = 1>
+            (a, s, z, t, z)
+        map = DequantizeLinear (b, t, z)""".replace("\n            (a", " (a"),
+        {**STEPS, "t": np.float32(0.125)},
+        "padded",
+        ("com.microsoft.QLinearAveragePool 'b'",),
+    ),
+    "Gelu of onnxruntime": Case(
+        """a = Conv (x, w)
+        b = com.microsoft.Gelu (a)
+        map = com.microsoft.QuickGelu <alpha = 0.5> (b)""",
+        W3,
+        terms=20,
+    ),
+    "Quantised gate": Case(
+        """a = QuantizeLinear (x, s, z)
+        p = com.microsoft.QLinearGlobalAveragePool <channels_last = 0> (a, s, z, t, z)
+        b = com.microsoft.QLinearAdd (a, s, z, p, t, z, s, z)
+        map = DequantizeLinear (b, s, z)""",
+        {**STEPS, "t": np.float32(1 / 128)},
+        "global context",
+        ("com.microsoft.QLinearGlobalAveragePool 'p'",),
     ),
     # -- gates
     "Squeeze and excitation": Case(

@@ -326,16 +326,6 @@ REFUSES = {
         "MatMul 'y'",
         "its input 'M' is computed at run time, not a constant",
     ),
-    "quantized weight": Refuses(
-        head(
-            "v = Flatten(map)\nM = DequantizeLinear(m, s, z)\ny = MatMul(v, M)",
-            m=some(12, 3, dtype=np.int8),
-            s=0.5,
-            z=np.array(0, np.int8),
-        ),
-        "MatMul 'y'",
-        "its input 'M' is computed at run time, not a constant",
-    ),
     "a stack of weights": Refuses(spent("y = MatMul(u, M)", M=(5, 4, 3)), "MatMul 'y'", "only matrices are lifted"),
     "a vector as weight": Refuses(spent("y = MatMul(u, M)", M=(4,)), "MatMul 'y'", "only matrices are lifted"),
     "rows of features": Refuses(
@@ -372,11 +362,6 @@ REFUSES = {
     ),
     "an FC on the map's last axis": Refuses(
         head("y = MatMul(map, M)", M=(2, 2)), "MatMul 'y'", "not known on a feature map in front of the head"
-    ),
-    "MatMulInteger": Refuses(
-        spent("i = Cast <to = 3> (u)\ny = MatMulInteger(i, M)", M=some(4, 3, dtype=np.int8)),
-        "MatMulInteger 'y'",
-        "no rule lifts this operator",
     ),
     "Einsum": Refuses(
         spent('y = Einsum <equation = "nk,km->nm"> (u, M)', M=(4, 3)), "Einsum 'y'", "no rule lifts this operator"
