@@ -68,16 +68,15 @@ def window_pool(
         factor = op.constant(np.asarray(cells, numpy_type(x.elem_type)), "cells", cells, x.elem_type)
         tensor = op.emit("Mul", tensor, factor)
     pooled = x.spent(tensor, (x.unread.channels,))
+    if not np.array_equal(channels, np.arange(x.unread.channels)):
+        index = op.constant(channels.astype(np.int64), "channels")
+        pooled = pooled.spent(op.emit("Gather", pooled, index, axis=1), (channels.size,))
+    return pooled
 
 
 def _in_integers(op: Rewriter, x: Windowed, kind: str) -> bool:
     """A maximum of 8-bit integers is one operator since opset 12."""
     return POOLED_BY[kind] == "MaxPool" and x.elem_type in (TensorProto.INT8, TensorProto.UINT8) and op.since >= 12
-
-    if not np.array_equal(channels, np.arange(x.unread.channels)):
-        index = op.constant(channels.astype(np.int64), "channels")
-        pooled = pooled.spent(op.emit("Gather", pooled, index, axis=1), (channels.size,))
-    return pooled
 
 
 @lifts("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", family="pool over the window")
