@@ -25,6 +25,7 @@ def lift_bias_gelu(op: Rewriter, x: Windowed, bias: Operand = None) -> Windowed:
     """The bias is added first, the activation comes behind it."""
     if bias is not None:
         x = broadcast(op, "Add", [x, bias], x.elem_type)
+    x = op.read(x) if x.affine else x
     return x.on(op.emit("Gelu" if op.op_type == "BiasGelu" else "FastGelu", x, domain=MICROSOFT))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,7 @@ class Rewriter:
         """Add a node and return the name of its (first) output; further ones are ``emitted[-1].output``."""
         base = self.op.name or next(o for o in self.op.outputs if o)
         names = [self._shared.names.fresh(f"{base}_{op_type}") for _ in range(outputs)]
+        assert not any(isinstance(i, Windowed) and (i.affine or i.parts) for i in inputs), "a value is still pending"
         inputs_ = [
             "" if i is None else i if isinstance(i, str) else i.name if isinstance(i, Array) else i.tensor
             for i in inputs
@@ -211,7 +213,7 @@ class Rewriter:
         if set(x.unread.window) == {1}:
             self._shared.spent[key] = x.spent(x.tensor, (x.unread.channels,))
         flatten = self._cut_windows if self.fc_refusal(x.elem_type) else self._flatten_windows
-        flat = self.once(key, lambda: flatten(x))
+        flat = self.once(key, lambda: flatten(replace(x, affine=None)))
         if not x.unread.in_map_order:
             order = self.constant(x.unread.order.ravel().astype(np.int64), "order")
             flat = flat.spent(self.emit("Gather", flat, order, axis=1), (x.unread.order.size,))
