@@ -297,7 +297,9 @@ REFUSES = {
         for b in (1, 3)
     },
     "ranks 2 and 3": Refuses(
-        spent("r = Reshape(u, s)\ny = Add(u, r)", s=[0, 1, 4]), "Add 'y'", "combines values of shape [N, 4] and [N, 1, 4]: the batch would meet features"
+        spent("r = Reshape(u, s)\ny = Add(u, r)", s=[0, 1, 4]),
+        "Add 'y'",
+        "combines values of shape [N, 4] and [N, 1, 4]: the batch would meet features",
     ),
     "ranks 1 and 2": Refuses(
         spent("s = ReduceMax <axes = [1], keepdims = 0> (u)\ny = Sub(u, s)", batch=1),
