@@ -88,7 +88,7 @@ def network(head: Head, stride: int = 2) -> ModelProto:
 
 def _with_output_types(model: ModelProto) -> ModelProto:
     inferred = onnx.shape_inference.infer_shapes(model)
-    known = {v.name: v for v in (*inferred.graph.output, *inferred.graph.value_info)}
+    known = {v.name: v for v in (*inferred.graph.output, *inferred.graph.value_info, *model.graph.input)}
     outputs = [known.get(o.name, o) for o in model.graph.output]
     for o in outputs:
         if not o.type.tensor_type.elem_type:
@@ -165,7 +165,10 @@ def answers_over(
     elem = model.graph.input[0].type.tensor_type.elem_type
     maps = dict(zip(places, session(cut(model, [image], list(places), elem)).run(None, {image: pixels}), strict=True))
     head = session(cut(model, list(places), outputs, elem))
-    rest = {name: value for name, value in others if name in [i.name for i in head.get_inputs()]}
+    dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    trained = pixels[tuple(slice(d or None) for d in dims)]  # for a head that asks for the image's shape
+    wanted = [i.name for i in head.get_inputs()]
+    rest = {name: value for name, value in [(image, trained), *others] if name in wanted and name not in places}
     grids = {
         tuple((n - w) // r + 1 for n, w, r in zip(maps[name].shape[2:], *place, strict=True))
         for name, place in places.items()
