@@ -111,9 +111,9 @@ def _plain_map(draw: Any) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
     if draw(st.booleans()):
         return window, draw(st.integers(1, 3)), (1,) * len(window)
     ratio = tuple(draw(st.integers(1, 3)) for _ in window)
-    window = tuple(r * draw(st.integers(1, 2)) for r in ratio)
+    window = tuple(r * draw(st.integers(1, 2)) + draw(st.integers(0, r - 1)) for r in ratio)
     assume(math.prod(window) <= 18)
-    assume(any(n > r for n, r in zip(window, ratio, strict=True)))  # else the pool is the head's own
+    assume(any(n // r > 1 for n, r in zip(window, ratio, strict=True)))  # else the pool is the head's own
     return window, draw(st.integers(1, 2)), ratio
 
 
