@@ -50,6 +50,9 @@ class Head:
         text: nodes, one a line, as in ``onnx.parser``; the last line's outputs are graph outputs unless named.
         weights: initializers; a shape stands for seeded small integers.
         window: the feature map's spatial size at the trained input size.
+        ratios: for a head over several maps, each map's name and how many of its cells, per axis, one step of the grid
+            is; ``map`` alone by default.
+        sides: dims of further graph inputs, by name.
     """
 
     text: str
@@ -60,6 +63,8 @@ class Head:
     outputs: tuple[str, ...] = ("y",)
     batch: str | int = "N"
     dtype: Any = np.float32
+    ratios: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    sides: Mapping[str, Sequence[str | int]] = field(default_factory=dict)
 
     @property
     def features(self) -> int:
@@ -82,7 +87,10 @@ def network(head: Head, stride: int = 2) -> ModelProto:
     graph = helper.make_graph(
         nodes,
         "network",
-        [helper.make_tensor_value_info("x", elem, [head.batch, 1, *size])],
+        [
+            helper.make_tensor_value_info("x", elem, [head.batch, 1, *size]),
+            *(helper.make_tensor_value_info(name, elem, list(dims)) for name, dims in head.sides.items()),
+        ],
         [onnx.ValueInfoProto(name=name) for name in head.outputs],
         [numpy_helper.from_array(value, name) for name, value in arrays.items()],
     )
@@ -94,7 +102,7 @@ def network(head: Head, stride: int = 2) -> ModelProto:
 
 def _with_output_types(model: ModelProto) -> ModelProto:
     inferred = onnx.shape_inference.infer_shapes(model)
-    known = {v.name: v for v in (*inferred.graph.output, *inferred.graph.value_info)}
+    known = {v.name: v for v in (*inferred.graph.output, *inferred.graph.value_info, *model.graph.input)}
     outputs = [known.get(o.name, o) for o in model.graph.output]
     if any(node.domain == MICROSOFT for node in model.graph.node):  # inference stops there; the runtime knows
         for o, found in zip(outputs, session(model).get_outputs(), strict=True):
@@ -125,7 +133,10 @@ def cut(model: ModelProto, inputs: Sequence[str], outputs: Sequence[str], elem: 
     graph = helper.make_graph(
         nodes,
         "part",
-        [helper.make_tensor_value_info(n, elem, None) for n in inputs],
+        [
+            *(helper.make_tensor_value_info(n, elem, None) for n in inputs),
+            *(i for i in model.graph.input if i.name in seen and i.name not in inputs),
+        ],
         [onnx.ValueInfoProto(name=o) for o in outputs],
         [t for t in model.graph.initializer],
     )
@@ -148,19 +159,43 @@ def answers(
     map_name: str = MAP,
 ) -> dict[str, np.ndarray]:
     """The original head's outputs on every window of the enlarged map; the grid axes are appended last."""
+    places = {map_name: (tuple(window), (1,) * len(window))}
+    return answers_over(model, {model.graph.input[0].name: image}, places, outputs)
+
+
+def answers_over(
+    model: ModelProto,
+    feeds: Mapping[str, np.ndarray],
+    places: Mapping[str, tuple[Sequence[int], Sequence[int]]],
+    outputs: Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """The original head's outputs on every window of several maps of one image; the grid axes are appended last.
+
+    Args:
+        model: the original.
+        feeds: the enlarged image first, then the values of all other inputs.
+        places: for each map its window, and how many of its cells one step of the grid is, per axis.
+        outputs: all of the graph's by default.
+    """
     outputs = list(outputs or [o.name for o in model.graph.output])
+    (image, pixels), *others = feeds.items()
     elem = model.graph.input[0].type.tensor_type.elem_type
-    feature_map = session(cut(model, [model.graph.input[0].name], [map_name], elem)).run(
-        None, {model.graph.input[0].name: image}
-    )[0]
-    head = session(cut(model, [map_name], outputs, elem))
-    grid = [n - w + 1 for n, w in zip(feature_map.shape[2:], window, strict=True)]
+    maps = dict(zip(places, session(cut(model, [image], list(places), elem)).run(None, {image: pixels}), strict=True))
+    head = session(cut(model, list(places), outputs, elem))
+    dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    trained = pixels[tuple(slice(d or None) for d in dims)]  # for a head that asks for the image's shape
+    wanted = [i.name for i in head.get_inputs()]
+    rest = {name: value for name, value in [(image, trained), *others] if name in wanted and name not in places}
+    grids = {
+        tuple((n - w) // r + 1 for n, w, r in zip(maps[name].shape[2:], *place, strict=True))
+        for name, place in places.items()
+    }
+    assert len(grids) == 1, f"the maps have no grid in common: {grids}"
+    (grid,) = grids
     collected: dict[str, dict[tuple[int, ...], np.ndarray]] = {o: {} for o in outputs}
     for cell in itertools.product(*map(range, grid)):
-        index = (slice(None), slice(None), *(slice(i, i + w) for i, w in zip(cell, window, strict=True)))
-        for name, value in zip(
-            outputs, head.run(outputs, {map_name: np.ascontiguousarray(feature_map[index])}), strict=True
-        ):
+        windows = {name: _window(maps[name], cell, *place) for name, place in places.items()}
+        for name, value in zip(outputs, head.run(outputs, windows | rest), strict=True):
             collected[name][cell] = value
     result = {}
     for name, values in collected.items():
@@ -172,8 +207,37 @@ def answers(
     return result
 
 
+def _window(feature_map: np.ndarray, cell: Sequence[int], window: Sequence[int], ratio: Sequence[int]) -> np.ndarray:
+    starts = [i * r for i, r in zip(cell, ratio, strict=True)]
+    return np.ascontiguousarray(feature_map[(..., *(slice(a, a + w) for a, w in zip(starts, window, strict=True)))])
+
+
+def places_of(head: Head, model: ModelProto) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Window and ratio of each map that the head reads; the windows are measured at the trained size."""
+    ratios = head.ratios or {MAP: (1,) * len(head.window)}
+    trained = integers((batch_of(head), 1, *(2 * w for w in head.window)), dtype=head.dtype)
+    elem = model.graph.input[0].type.tensor_type.elem_type
+    maps = session(cut(model, ["x"], list(ratios), elem)).run(list(ratios), {"x": trained})
+    return {n: (m.shape[2:], tuple(r)) for (n, r), m in zip(ratios.items(), maps, strict=True)}
+
+
+def batch_of(head: Head, batch: int = 2) -> int:
+    """The head's own batch if it is fixed, else this one."""
+    return head.batch if isinstance(head.batch, int) else batch
+
+
+def feeds_of(head: Head, grow: Sequence[int], batch: int = 2, seed: int = 3) -> dict[str, np.ndarray]:
+    """Small integers for all inputs: an image that is ``grow`` cells of ``map`` larger per axis, then the others."""
+    size = [2 * (w + g) for w, g in zip(head.window, grow, strict=False)]
+    feeds = {"x": integers((batch_of(head, batch), 1, *size), seed=seed, dtype=head.dtype)}
+    for i, (name, dims) in enumerate(head.sides.items()):
+        shape = [batch_of(head, batch) if isinstance(d, str) else d for d in dims]
+        feeds[name] = integers(shape, seed=seed + 20 + i, dtype=head.dtype)
+    return feeds
+
+
 def assert_lifted(
-    head: Head, *, tolerance: float = 0.0, grow: Sequence[int] = (2, 3, 1), batch: int = 2
+    head: Head, *, tolerance: float = 0.0, grow: Sequence[int] = (2, 3, 1), batch: int = 2, verify: bool = False
 ) -> fc2conv.Result:
     """Convert the head's network and compare every cell with the loop over windows.
 
@@ -181,14 +245,15 @@ def assert_lifted(
         tolerance: relative to the reference's scale; 0 compares bit for bit. Take it from ``dtypes.tolerance``.
         grow: windows added per spatial axis.
         batch: images in the batch (a fixed batch of the head goes first).
+        verify: run the package's own checks too.
     """
     model = network(head)
-    result = fc2conv.convert(model, verify=False)
+    result = fc2conv.convert(model, verify=verify)
     onnx.checker.check_model(result.model, full_check=True)
-    size = [2 * (w + g) for w, g in zip(head.window, grow, strict=False)]
-    image = integers((head.batch if isinstance(head.batch, int) else batch, 1, *size), seed=3, dtype=head.dtype)
-    expected = answers(model, image, head.window)
-    found = dict(zip(expected, session(result.model).run(list(expected), {"x": image}), strict=True))
+    coarsest = [max(ratio) for ratio in zip(*head.ratios.values(), strict=True)] or [1] * len(head.window)
+    feeds = feeds_of(head, [g * r for g, r in zip(grow, coarsest, strict=False)], batch)
+    expected = answers_over(model, feeds, places_of(head, model))
+    found = dict(zip(expected, session(result.model).run(list(expected), feeds), strict=True))
     for name, reference in expected.items():
         assert found[name].dtype == reference.dtype, name
         assert found[name].shape == reference.shape, name

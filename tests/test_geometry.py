@@ -312,6 +312,63 @@ def test_grids_of_different_inputs_or_axes_do_not_align() -> None:
     assert not grid_of(height, width).aligns_with(grid_of(height))
 
 
+@properties
+@given(chains, st.integers(1, 5), st.integers(1, 6))
+def test_every_rth_cell_is_a_subsampling_of_the_cells(steps: list[Step], ratio: int, stride: int) -> None:
+    grid = Grid("x", (1,), (1,), (stride,), (law_of(steps),), (1,), (0,))
+    coarser = grid.every((ratio,))
+    sizes = [n for n in SIZES if grid.grid_size((n,))[0] >= 0]
+    assert [coarser.grid_size((n,)) for n in sizes] == [(len(range(grid.grid_size((n,))[0])[::ratio]),) for n in sizes]
+    assert coarser.stride == (stride * ratio,)
+    cells = [grid.box(i) for i in range(7)]
+    assert [coarser.box(i) for i in range(len(cells[::ratio]))] == cells[::ratio]
+
+
+@properties
+@given(st.lists(windows, min_size=1, max_size=4), st.integers(1, 4), st.integers(1, 4), st.integers(60, 80))
+def test_every_rth_of_every_qth_is_every_rqth(rows: list[tuple[int, int, int]], r: int, q: int, trained: int) -> None:
+    axis = Axis("x", 0, trained)
+    for kernel, stride, pad in rows:
+        axis = axis.window_op(kernel, stride, pad, conv_add(kernel, stride, 2 * pad))
+    assume(axis.size >= 1)
+    grid = grid_of(axis)
+    assert grid.every((q,)).every((r,)) == grid.every((r * q,))
+    assert grid.every((r,)).grid_size((trained,)) == (1,)
+
+
+@properties
+@given(st.lists(windows, max_size=3), st.integers(1, 4), st.integers(1, 6), st.integers(60, 80))
+def test_every_rth_window_is_where_a_pool_of_stride_r_puts_its_own(
+    rows: list[tuple[int, int, int]], ratio: int, times: int, trained: int
+) -> None:
+    """A fine window of ``times`` coarse cells, on a map that the ratio divides at the trained size."""
+    axis = Axis("x", 0, trained)
+    for kernel, stride, pad in rows:
+        axis = axis.window_op(kernel, stride, pad, conv_add(kernel, stride, 2 * pad))
+    axis = axis.window_op(1, 1, 0, ratio * times - axis.size)
+    coarse = axis.window_op(ratio, ratio, 0, conv_add(ratio, ratio, 0))
+    assert grid_of(axis).every((ratio,)).aligns_with(grid_of(coarse))
+    if ratio > 1:
+        other = axis.window_op(1, 1, 0, 1)  # a cell more, which the pool leaves over
+        between = other.window_op(ratio, ratio, 0, conv_add(ratio, ratio, 0))
+        assert not grid_of(other).every((ratio,)).aligns_with(grid_of(between))
+
+
+def test_every_rth_cell_per_axis() -> None:
+    grid = REFERENCE.every((2, 3))
+    assert (grid.stride, grid.grid_size((512, 1024))) == ((64, 96), (7, 11))
+    assert grid.box(3, 2) == REFERENCE.box(6, 6)
+    assert (grid.source, grid.window, grid.field, grid.padding, grid.trained_size) == (
+        REFERENCE.source,
+        REFERENCE.window,
+        REFERENCE.field,
+        REFERENCE.padding,
+        REFERENCE.trained_size,
+    )
+    assert REFERENCE.every((1, 1)) == REFERENCE
+    assert Geometry.from_json(Geometry({"y": grid}).to_json())["y"] == grid
+
+
 # -- Geometry ----------------------------------------------------------------------------------------------------------
 
 UPSAMPLING = grid_of(Axis("x", 0, 41).window_op(3, 4, 1, 3).scaled(2, 1), Axis("x", 1, 9))

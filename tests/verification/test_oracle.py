@@ -13,8 +13,8 @@ from onnx_fc2conv import dtypes, model_io, pipeline
 from onnx_fc2conv.verification import bounds, runtime
 from onnx_fc2conv.verification.compare import error
 from onnx_fc2conv.verification.inputs import LEVELS, Images
-from onnx_fc2conv.verification.oracle import sample_cells
-from tests.networks import Head, network
+from onnx_fc2conv.verification.oracle import Oracle, image_crop, sample_cells
+from tests.networks import Head, answers_over, feeds_of, integers, network, places_of
 
 NAN, INF = float("nan"), float("inf")
 
@@ -58,6 +58,59 @@ def test_samples_are_distinct_cells_with_the_corners_among_them(grid: list[int],
     assert len(set(cells)) == len(cells) == min(total, max(limit, 3 ** len(grid)))
     assert all(0 <= i < n for cell in cells for i, n in zip(cell, grid, strict=True))
     assert {(0,) * len(grid), tuple(n - 1 for n in grid)} <= set(cells)
+
+
+TWO_MAPS = Head(
+    "coarse = MaxPool <kernel_shape = [2, 3], strides = [2, 3]> (map)\na = Flatten(map)\nb = Flatten(coarse)\n"
+    "c = Concat <axis = 1> (a, s, b)\ny = Gemm(c, w)\nz = Gemm(a, v)\nu = Gemm(b, t)",
+    {"w": (29, 4), "v": (24, 3), "t": (4, 3)},
+    window=(4, 3),
+    outputs=("y", "z", "u"),
+    ratios={"map": (2, 3), "coarse": (1, 1)},
+    sides={"s": ("N", 1)},
+)
+
+
+def two_maps() -> tuple[Oracle, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """An oracle, the values of all inputs at an enlarged size, and the maps there."""
+    oracle = Oracle(pipeline.prepare(*model_io.load(network(TWO_MAPS))).plan)
+    feeds = feeds_of(TWO_MAPS, (4, 6))
+    return oracle, feeds, oracle.maps(feeds)
+
+
+@pytest.mark.parametrize(
+    ("output", "stride", "ratios"),
+    [
+        ("y", (4, 6), {"map": (2, 3), "coarse": (1, 1)}),
+        ("z", (2, 2), {"map": (1, 1)}),
+        ("u", (4, 6), {"coarse": (1, 1)}),
+    ],
+)
+def test_every_map_is_cut_at_its_own_multiple_of_the_cell(
+    output: str, stride: tuple[int, int], ratios: dict[str, tuple[int, int]]
+) -> None:
+    oracle, feeds, maps = two_maps()
+    model = network(TWO_MAPS)
+    places = {name: (places_of(TWO_MAPS, model)[name][0], ratio) for name, ratio in ratios.items()}
+    expected = answers_over(model, feeds, places, [output])[output]
+    assert expected.shape[-2:] == ((3, 3) if stride == (4, 6) else (5, 7))
+    for cell in np.ndindex(*expected.shape[-2:]):
+        found = oracle.answer((output,), maps, cell, stride, feeds)[output]
+        np.testing.assert_array_equal(found, expected[(..., *cell)])
+
+
+def test_a_cell_of_another_stride_is_another_window() -> None:
+    """The same cell means another window of the fine map, and the same one of the coarse map."""
+    oracle, feeds, maps = two_maps()
+    fine, coarse = (oracle.answer(("z",), maps, (1, 2), stride, feeds)["z"] for stride in ((2, 2), (4, 6)))
+    assert not np.array_equal(fine, coarse)
+    np.testing.assert_array_equal(coarse, oracle.answer(("z",), maps, (2, 6), (2, 2), feeds)["z"])
+
+
+def test_an_image_crop_starts_at_the_cell_times_the_stride() -> None:
+    plan = pipeline.prepare(*model_io.load(network(TWO_MAPS))).plan
+    image = integers((2, 1, 16, 18))
+    np.testing.assert_array_equal(image_crop(plan, image, (1, 2), (4, 6)), image[:, :, 4:12, 12:18])
 
 
 def test_images_are_seeded_and_exact_for_integer_weights() -> None:
