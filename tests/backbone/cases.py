@@ -762,6 +762,305 @@ CASES: dict[str, Case] = {
         nodes=("ReduceMean 'p'",),
         terms=80,
     ),
+    # -- products, and gates with FC nodes
+    "MatMul over channels": Case(
+        """t = Transpose <perm = [0, 2, 3, 1]> (x)
+        a = MatMul (t, w)
+        b = Relu (a)
+        map = MatMul (b, v)""",
+        {"w": (2, 3), "v": (3, 2)},
+        map_spatial=(1, 2),
+    ),
+    "ConvNeXt's block": Case(
+        """s = Conv <strides = [2, 2]> (x, stem)
+        c = Conv <group = 4> (s, depth)
+        t = Transpose <perm = [0, 2, 3, 1]> (c)
+        a = MatMul (t, w)
+        b = Add (ba, a)
+        r = Relu (b)
+        d = MatMul (r, v)
+        e = Mul (d, scale)
+        o = Transpose <perm = [0, 3, 1, 2]> (e)
+        i = Slice (s, one, minus, axes)
+        map = Add (i, o)""",
+        {
+            "stem": (4, 2, 2, 2),
+            "depth": (4, 1, 3, 3),
+            "w": (4, 6),
+            "ba": (6,),
+            "v": (6, 4),
+            "scale": floats(0.5, 0.25, 1, 2),
+            "one": int64(1, 1),
+            "minus": int64(-1, -1),
+            "axes": int64(2, 3),
+        },
+        stride=(2, 2),
+        image=(2, 12, 10),
+    ),
+    "MatMul over channels behind pads": Case(
+        f"""c = Conv <{PADS}> (x, w)
+        t = Transpose <perm = [0, 2, 3, 1]> (c)
+        a = MatMul (t, v)
+        map = Transpose <perm = [0, 3, 1, 2]> (a)""",
+        {**W3, "v": (3, 4)},
+        "padded",
+        ("Conv 'c'",),
+    ),
+    "MatMul over channels, 1-D": Case(
+        """c = Conv <strides = [2]> (x, v)
+        t = Transpose <perm = [0, 2, 1]> (c)
+        a = MatMul (t, w)
+        map = Transpose <perm = [0, 2, 1]> (a)""",
+        {"w": (3, 4), "v": (3, 2, 3)},
+        stride=(2,),
+        image=(2, 20),
+        spatial=(2,),
+    ),
+    "MatMul over channels, opset 7": Case(
+        """t = Transpose <perm = [0, 2, 3, 1]> (x)
+        a = MatMul (t, w)
+        map = Transpose <perm = [0, 3, 1, 2]> (a)""",
+        {"w": (2, 3)},
+        opset=7,
+    ),
+    "Gate of FC nodes, Flatten and Reshape": Case(
+        """a = Conv <strides = [2, 2]> (x, w)
+        p = GlobalMaxPool (a)
+        f = Flatten (p)
+        g = Gemm <transB = 1> (f, v, b)
+        r = Relu (g)
+        h = Gemm (r, u)
+        e = Reshape (h, shape)
+        map = Mul (a, e)""",
+        {"w": (2, 2, 2, 2), "v": (3, 2), "b": (3,), "u": (3, 2), "shape": int64(-1, 2, 1, 1)},
+        "global context",
+        ("GlobalMaxPool 'p'",),
+        stride=(2, 2),
+    ),
+    "Gate of FC nodes, Squeeze and Unsqueeze": Case(
+        """p = GlobalAveragePool (x)
+        f = Squeeze (p, axes)
+        g = MatMul (f, v)
+        h = Add (g, b)
+        r = Relu (h)
+        k = MatMul (r, u)
+        q = Sigmoid (k)
+        e = Unsqueeze (q, axes)
+        map = Mul (e, x)""",
+        {"v": (2, 3), "b": (3,), "u": (3, 2), "axes": int64(2, 3)},
+        "global context",
+        ("GlobalAveragePool 'p'",),
+        terms=80,
+    ),
+    "Gate of FC nodes, Squeeze and Unsqueeze, opset 11": Case(
+        """a = Conv (x, w)
+        p = GlobalMaxPool (a)
+        f = Squeeze <axes = [2, 3]> (p)
+        g = Gemm <alpha = 0.5> (f, v)
+        e = Unsqueeze <axes = [2, 3]> (g)
+        map = Add (a, e)""",
+        {**W3, "v": (3, 3)},
+        "global context",
+        ("GlobalMaxPool 'p'",),
+        opset=11,
+    ),
+    "Gate of FC nodes, Reshape and ReduceMax": Case(
+        """a = Conv (x, w)
+        p = ReduceMax <axes = [2, 3], keepdims = 0> (a)
+        g = Gemm (p, v)
+        e = Reshape (g, shape)
+        map = Add (a, e)""",
+        {**W3, "v": (3, 3), "shape": int64(0, 3, 1, 1)},
+        "global context",
+        ("ReduceMax 'p'",),
+    ),
+    "Gate of FC nodes, Reshape there and back": Case(
+        """a = Conv (x, w)
+        p = ReduceMax <axes = [2, 3]> (a)
+        f = Reshape (p, row)
+        g = Gemm (f, v)
+        e = Reshape (g, shape)
+        b = Sub (a, e)
+        map = Conv (b, u)""",
+        {**W3, "v": (3, 3), "u": (2, 3, 2, 2), "row": int64(-1, 3), "shape": int64(-1, 3, 1, 1)},
+        "global context",
+        ("ReduceMax 'p'",),
+    ),
+    "Gate of FC nodes behind pads": Case(
+        f"""c = Conv <{PADS}> (x, w)
+        p = GlobalMaxPool (c)
+        f = Flatten (p)
+        g = Gemm (f, v)
+        e = Unsqueeze (g, axes)
+        map = Sub (c, e)""",
+        {**W3, "v": (3, 3), "axes": int64(2, 3)},
+        "global context",
+        ("Conv 'c'", "GlobalMaxPool 'p'"),
+    ),
+    "Gate of FC nodes, N, H, W, C": Case(
+        """c = Conv (x, w)
+        t = Transpose <perm = [0, 2, 3, 1]> (c)
+        p = ReduceMax <axes = [1, 2], keepdims = 0> (t)
+        g = MatMul (p, v)
+        e = Reshape (g, shape)
+        m = Add (t, e)
+        map = Transpose <perm = [0, 3, 1, 2]> (m)""",
+        {**W3, "v": (3, 3), "shape": int64(-1, 1, 1, 3)},
+        "global context",
+        ("ReduceMax 'p'",),
+    ),
+    "Two gates of FC nodes": Case(
+        """a = GlobalMaxPool (x)
+        b = Flatten (a)
+        c = Gemm (b, v)
+        d = Unsqueeze (c, axes)
+        e = Add (x, d)
+        f = Conv <strides = [2, 1]> (e, w)
+        p = GlobalMaxPool (f)
+        q = Flatten (p)
+        r = Gemm (q, u)
+        s = Unsqueeze (r, axes)
+        map = Mul (f, s)""",
+        {**W3, "v": (2, 2), "u": (3, 3), "axes": int64(2, 3)},
+        "global context",
+        ("GlobalMaxPool 'a'", "GlobalMaxPool 'p'"),
+        stride=(2, 1),
+    ),
+    "Gate of FC nodes, 1-D": Case(
+        """a = Conv <strides = [2]> (x, w)
+        p = GlobalMaxPool (a)
+        f = Flatten (p)
+        g = Gemm (f, v)
+        e = Unsqueeze (g, axes)
+        map = Add (a, e)""",
+        {"w": (3, 2, 3), "v": (3, 3), "axes": int64(2)},
+        "global context",
+        ("GlobalMaxPool 'p'",),
+        stride=(2,),
+        **IMAGE_1D,
+    ),
+    # -- every second cell
+    "Slice with steps": Case(
+        "map = Slice (x, starts, ends, axes, steps)",
+        {"starts": int64(0, 1), "ends": int64(INT_MAX, INT_MAX), "axes": int64(2, 3), "steps": int64(3, 2)},
+        stride=(3, 2),
+    ),
+    "Slice with steps and a cropped border": Case(
+        "map = Slice (x, starts, ends, axes, steps)",
+        {"starts": int64(2, 1), "ends": int64(-1, -3), "axes": int64(-2, -1), "steps": int64(2, 3)},
+        stride=(2, 3),
+    ),
+    "Slice with steps, without axes, int32, opset 10": Case(
+        """a = Slice (x, starts, ends, , steps)
+        map = Conv (a, w)""",
+        {
+            **{n: np.array(v, np.int32) for n, v in {"starts": (0, 0, 1, 0), "steps": (1, 1, 2, 2)}.items()},
+            "ends": np.array([2**31 - 1] * 4, np.int32),
+            "w": (3, 2, 2, 2),
+        },
+        stride=(2, 2),
+        opset=10,
+    ),
+    "Slice with steps of a Slice with steps": Case(
+        """a = Slice (x, starts, ends, axes, steps)
+        map = Slice (a, starts, ends, axes, steps)""",
+        {"starts": int64(1), "ends": int64(INT_MAX), "axes": int64(2), "steps": int64(2)},
+        stride=(4, 1),
+    ),
+    "Focus": Case(
+        """a = Slice (x, even_even, ends, axes, steps)
+        b = Slice (x, odd_even, ends, axes, steps)
+        c = Slice (x, even_odd, ends, axes, steps)
+        d = Slice (x, odd_odd, ends, axes, steps)
+        e = Concat <axis = 1> (a, b, c, d)
+        map = Conv (e, w)""",
+        {
+            "even_even": int64(0, 0),
+            "odd_even": int64(1, 0),
+            "even_odd": int64(0, 1),
+            "odd_odd": int64(1, 1),
+            "ends": int64(INT_MAX, INT_MAX),
+            "axes": int64(2, 3),
+            "steps": int64(2, 2),
+            "w": (3, 8, 3, 2),
+        },
+        stride=(2, 2),
+        phase=("Concat 'e'",),
+        any_size=False,
+    ),
+    "Focus in two steps": Case(
+        """a = Slice (x, zero, end, two, two)
+        b = Slice (x, one, end, two, two)
+        c = Slice (a, zero, end, three, two)
+        d = Slice (b, zero, end, three, two)
+        e = Slice (a, one, end, three, two)
+        f = Slice (b, one, end, three, two)
+        map = Concat <axis = 1> (c, d, e, f)""",
+        {"zero": int64(0), "one": int64(1), "two": int64(2), "three": int64(3), "end": int64(INT_MAX)},
+        stride=(2, 2),
+        phase=("Concat 'map'",),
+        any_size=False,
+    ),
+    # -- operators of onnxruntime
+    "com.microsoft quantised chain": Case(
+        """a = com.microsoft.QuantizeLinear (x, half, z)
+        b = com.microsoft.QLinearLeakyRelu <alpha = 0.5> (a, half, z, quarter, z)
+        c = com.microsoft.QLinearMul (k, two, z, b, quarter, z, half, z)
+        d = com.microsoft.QLinearAdd (c, half, z, a, half, z, one, z)
+        e = com.microsoft.DequantizeLinear (d, one, z)
+        map = Cast <to = 1> (e)""",
+        {
+            "quarter": np.float32(0.25),
+            "half": np.float32(0.5),
+            "one": np.float32(1),
+            "two": np.float32(2),
+            "z": np.int8(3),
+            "k": np.array([4, 2], np.int8).reshape(1, 2, 1, 1),
+        },
+    ),
+    "com.microsoft quantised branches": Case(
+        """a = com.microsoft.QuantizeLinear (x, half, z)
+        b = com.microsoft.QLinearSigmoid (a, half, z, small, zero)
+        c = com.microsoft.QLinearAveragePool <kernel_shape = [2, 2], strides = [2, 2]> (a, half, z, eighth, z)
+        d = com.microsoft.QLinearAveragePool <kernel_shape = [1, 1], strides = [2, 2]> (b, small, zero, small, zero)
+        e = com.microsoft.QLinearConcat <axis = 1> (half, z, c, eighth, z, d, small, zero)
+        map = DequantizeLinear (e, half, z)""",
+        {
+            "half": np.float32(0.5),
+            "eighth": np.float32(0.125),
+            "small": np.float32(1 / 256),
+            "z": np.uint8(100),
+            "zero": np.uint8(0),
+        },
+        stride=(2, 2),
+        phase=("com.microsoft.QLinearConcat 'e'",),
+        any_size=False,
+    ),
+    "com.microsoft QLinearAveragePool pads": Case(
+        """a = QuantizeLinear (x, one, z)
+        b = com.microsoft.QLinearAveragePool <kernel_shape = [2, 2], pads = [1, 1, 0, 0], count_include_pad = 1> (
+            a, one, z, quarter, z)
+        map = DequantizeLinear (b, quarter, z)""",
+        {"one": np.float32(1), "quarter": np.float32(0.25), "z": np.uint8(128)},
+        "padded",
+        ("com.microsoft.QLinearAveragePool 'b'",),
+    ),
+    "com.microsoft QLinearGlobalAveragePool as a gate": Case(
+        """a = QuantizeLinear (x, one, z)
+        p = com.microsoft.QLinearGlobalAveragePool <channels_last = 0> (a, one, z, small, z)
+        b = com.microsoft.QLinearAdd (a, one, z, p, small, z, small, z)
+        map = DequantizeLinear (b, small, z)""",
+        {"one": np.float32(1), "small": np.float32(1 / 16), "z": np.uint8(128)},
+        "global context",
+        ("com.microsoft.QLinearGlobalAveragePool 'p'",),
+    ),
+    "com.microsoft Gelu and QuickGelu": Case(
+        """a = com.microsoft.Gelu (x)
+        b = com.microsoft.QuickGelu <alpha = 1.5> (a)
+        map = Conv (b, w)""",
+        W3,
+        terms=18,
+    ),
     # -- 1-D and 3-D
     "1-D Conv": Case("map = Conv <strides = [2]> (x, w)", {"w": (3, 2, 3)}, stride=(2,), **IMAGE_1D),
     "1-D pads": Case(

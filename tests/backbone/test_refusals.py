@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
 import onnx_fc2conv as fc2conv
-from onnx_fc2conv.errors import NothingToConvert, Unliftable, UnreadableModel
+from onnx_fc2conv.errors import NothingToConvert, PositionDependent, Unliftable, UnreadableModel
 
 from ..networks import integers
 from .cases import floats, int64
@@ -65,9 +65,28 @@ class Refusal:
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
-def positional(text: str, shape: tuple[int, ...], **changes: Any) -> Refusal:
-    """A constant with a value per position."""
-    return Refusal(text, 96, f"{text.split()[2]} 'map'", "so it fits the trained size only", {"k": shape}, **changes)
+def slid(text: str, reason: str, **weights: Any) -> Refusal:
+    """Nodes that make ``a`` of ``x``, the last of which fits one size of its map, and a Conv that slides over it."""
+    node = f"{text.splitlines()[-1].split()[2]} 'a'"
+    weights |= {"one_cell": (2, 2, 1, 1)}
+    return Refusal(f"{text}\nmap = Conv (a, one_cell)", 96, node, reason, weights, error=PositionDependent)
+
+
+def positional(text: str, shape: tuple[int, ...]) -> Refusal:
+    """A constant with a value per position, and a Conv that slides over the result."""
+    return slid(text, f"its constant 'k' has one value per position ({list(shape)}), so it fits the trained", k=shape)
+
+
+def sliced(start: int, end: int, axis: int, step: int) -> Refusal:
+    """A Slice at fixed positions, and a Conv that slides over the result."""
+    return slid(
+        "a = Slice (x, starts, ends, axes, steps)",
+        f"crops to fixed positions [{start}:{end}:{step}] of the trained size",
+        starts=int64(start),
+        ends=int64(end),
+        axes=int64(axis),
+        steps=int64(step),
+    )
 
 
 UNKNOWN = "this operator is not known on a feature map in front of the head"
@@ -123,33 +142,20 @@ REFUSALS: dict[str, Refusal] = {
         "resizes the batch or the channels",
         {"scales": floats(1, 2, 1, 1)},
     ),
-    "crop to fixed positions": Refusal(
-        "map = Slice (x, starts, ends, axes)",
-        48,
-        "Slice 'map'",
-        "crops to fixed positions [0:4:1] of the trained size",
-        {"starts": int64(0), "ends": int64(4), "axes": int64(2)},
-    ),
-    "crop from the end": Refusal(
-        "map = Slice (x, starts, ends, axes)",
-        48,
-        "Slice 'map'",
-        "crops to fixed positions [-4:",
-        {"starts": int64(-4), "ends": int64(INT_MAX), "axes": int64(2)},
-    ),
-    "every second pixel": Refusal(
-        "map = Slice (x, starts, ends, axes, steps)",
-        48,
-        "Slice 'map'",
-        "crops to fixed positions [0:",
-        {"starts": int64(0), "ends": int64(INT_MAX), "axes": int64(2), "steps": int64(2)},
-    ),
-    "flip": Refusal(
-        "map = Slice (x, starts, ends, axes, steps)",
-        96,
-        "Slice 'map'",
-        "crops to fixed positions [-1:",
-        {"starts": int64(-1), "ends": int64(-INT_MAX), "axes": int64(3), "steps": int64(-1)},
+    "crop to fixed positions, then a Conv": sliced(0, 4, 2, 1),
+    "crop from the end, then a Conv": sliced(-4, INT_MAX, 2, 1),
+    "crop from the end up to the border, then a Conv": sliced(-4, -1, 3, 1),
+    "every second pixel up to a fixed one, then a Conv": sliced(0, 6, 3, 2),
+    "every second pixel from the end, then a Conv": sliced(-5, INT_MAX, 3, 2),
+    "flip, then a Conv": sliced(-1, -INT_MAX, 3, -1),
+    "flip by twos, then a Conv": sliced(INT_MAX, -INT_MAX, 2, -2),
+    "crop to fixed positions by attributes, then a pool": Refusal(
+        "a = Slice <starts = [1], ends = [5], axes = [2]> (x)\nmap = MaxPool <kernel_shape = [2, 2]> (a)",
+        30,
+        "Slice 'a'",
+        "crops to fixed positions [1:5:1] of the trained size",
+        opset=9,
+        error=PositionDependent,
     ),
     "a crop that starts where the trained size says": Refusal(
         SHAPE_OF_X + "start = Div (h, two)\nmap = Slice (x, start, end, two)",
@@ -197,23 +203,161 @@ REFUSALS: dict[str, Refusal] = {
         for op_type in ("MaxPool", "AveragePool")
     },
     # -- one value per position
-    "a positional addend": positional("map = Add (x, k)", (1, 2, 8, 6)),
-    "a factor per column": positional("map = Mul (x, k)", (6,)),
-    "a factor per row": positional("map = Mul (k, x)", (8, 1)),
-    "a slope per position": positional("map = PRelu (x, k)", (1, 8, 6)),
-    "LayerNormalization over height and width": Refusal(
-        "map = LayerNormalization <axis = 2> (x, k)",
+    "a positional addend": positional("a = Add (x, k)", (1, 2, 8, 6)),
+    "a factor per column": positional("a = Mul (x, k)", (6,)),
+    "a factor per row": positional("a = Mul (k, x)", (8, 1)),
+    "a slope per position": positional("a = PRelu (x, k)", (1, 8, 6)),
+    "a choice per position": slid("a = Where (k, x, x)", "so it fits the trained size only", k=np.eye(8, 6) > 0),
+    "a positional addend behind another one": positional("b = Relu (x)\na = Sub (k, b)", (8, 6)),
+    **{
+        f"a positional addend, then {line.split()[0]}": Refusal(
+            f"a = Add (x, k)\nmap = {line}",
+            features,
+            "Add 'a'",
+            "so it fits the trained size only",
+            weights,
+            error=PositionDependent,
+        )
+        for line, features, weights in (
+            ("MaxPool <kernel_shape = [3, 3]> (a)", 48, {"k": (8, 6)}),
+            ("AveragePool <kernel_shape = [8, 6], pads = [1, 1, 1, 1]> (a)", 18, {"k": (8, 6)}),
+            ("ConvTranspose (a, w)", 189, {"k": (8, 6), "w": (2, 3, 2, 2)}),
+        )
+    },
+    "a positional addend, then a gate on the map": Refusal(
+        """a = Add (x, k)
+        p = GlobalMaxPool (a)
+        b = Mul (a, p)
+        map = Conv (b, w)""",
         96,
-        "LayerNormalization 'map'",
-        "scales every position on its own, so it fits the trained size only",
-        {"k": (8, 6)},
+        "Add 'a'",
+        "so it fits the trained size only",
+        {"k": (8, 6), "w": (2, 2, 1, 1)},
+        error=PositionDependent,
     ),
-    "LayerNormalization over the width": Refusal(
-        "map = LayerNormalization <axis = 3> (x, k)",
+    "a positional addend that meets the map again": Refusal(
+        "a = Add (x, k)\nmap = Mul (a, x)",
         96,
-        "LayerNormalization 'map'",
-        "fits the trained size only",
-        {"k": (6,)},
+        "Add 'a'",
+        "so it fits the trained size only",
+        {"k": (8, 6)},
+        error=PositionDependent,
+    ),
+    "a positional addend of a map that was pooled along the width": Refusal(
+        """p = ReduceMax <axes = [3]> (x)
+        a = Add (p, k)
+        map = Conv (a, w)""",
+        16,
+        "Add 'a'",
+        "so it fits the trained size only",
+        {"k": (8, 1), "w": (2, 2, 1, 1)},
+        error=PositionDependent,
+    ),
+    "LayerNormalization over height and width": slid(
+        "a = LayerNormalization <axis = 2> (x, k)",
+        "scales every position on its own, so it fits the trained size only",
+        k=(8, 6),
+    ),
+    "LayerNormalization over the width": slid(
+        "a = LayerNormalization <axis = 3> (x, k, b)", "scales every position on its own", k=(6,), b=(6,)
+    ),
+    "LayerNormalization with a shift per position": slid(
+        "a = LayerNormalization <axis = 1> (x, k, b)", "scales every position on its own", k=(1,), b=(2, 8, 6)
+    ),
+    # -- products
+    "a product over the width": slid(
+        "a = MatMul (x, k)", "multiplies positions, so it fits the trained size only", k=(6, 6)
+    ),
+    "a product over the height": slid(
+        "a = MatMul (k, x)", "multiplies positions, so it fits the trained size only", k=(8, 8)
+    ),
+    "a matrix for each column": Refusal(
+        """t = Transpose <perm = [0, 2, 3, 1]> (x)
+        a = MatMul (t, k)
+        b = Transpose <perm = [0, 3, 1, 2]> (a)
+        map = Conv (b, w)""",
+        96,
+        "MatMul 'a'",
+        "multiplies positions, so it fits the trained size only",
+        {"k": (8, 2, 2), "w": (2, 2, 1, 1)},
+        error=PositionDependent,
+    ),
+    "a product of two maps": Refusal(
+        """t = Transpose <perm = [0, 1, 3, 2]> (x)
+        a = MatMul (x, t)
+        map = Conv (a, w)""",
+        128,
+        "MatMul 'a'",
+        "multiplies positions, so it fits the trained size only",
+        {"w": (2, 2, 1, 1)},
+        error=PositionDependent,
+    ),
+    "an Einsum over positions": slid(
+        'a = Einsum <equation = "bchw,hk->bckw"> (x, k)',
+        "is not known on a feature map in front of the head",
+        k=(8, 8),
+    ),
+    "a product over the batch": Refusal(
+        """p = GlobalMaxPool (x)
+        f = Flatten (p)
+        t = Transpose (f)
+        g = MatMul (t, k)
+        q = Transpose (g)
+        e = Unsqueeze (q, axes)
+        map = Add (x, e)""",
+        96,
+        "MatMul 'g'",
+        "sums over the batch",
+        {"k": (2, 2), "axes": int64(2, 3)},
+        {"x": (2, 2, 8, 6)},
+    ),
+    "a Gemm over the batch": Refusal(
+        """p = GlobalMaxPool (x)
+        f = Flatten (p)
+        g = Gemm <transA = 1> (f, k)
+        e = Unsqueeze (g, axes)
+        map = Add (x, e)""",
+        96,
+        "Gemm 'g'",
+        "sums over the batch",
+        {"k": (2, 2), "axes": int64(2, 3)},
+        {"x": (2, 2, 8, 6)},
+    ),
+    # -- views of a pooled map
+    "a gate whose batch is merged with the channels": Refusal(
+        """p = GlobalMaxPool (x)
+        f = Reshape (p, row)
+        g = Mul (f, f)
+        e = Reshape (g, shape)
+        map = Add (x, e)""",
+        96,
+        "Reshape 'f'",
+        "moves or merges the batch axis of a pooled map",
+        {"row": int64(-1), "shape": int64(-1, 2, 1, 1)},
+    ),
+    "a gate whose batch axis moves": Refusal(
+        """p = GlobalMaxPool (x)
+        f = Flatten <axis = 0> (p)
+        e = Reshape (f, shape)
+        map = Add (x, e)""",
+        96,
+        "Flatten 'f'",
+        "moves or merges the batch axis of a pooled map",
+        {"shape": int64(-1, 2, 1, 1)},
+    ),
+    "a gate whose shape follows from the image's size": Refusal(
+        SHAPE_OF_X
+        + """p = GlobalMaxPool (x)
+        d = Div (h, four)
+        row = Concat <axis = 0> (minus, d)
+        f = Reshape (p, row)
+        g = Gemm (f, k)
+        e = Reshape (g, back)
+        map = Add (x, e)""",
+        96,
+        "Reshape 'f'",
+        "its target shape is computed from the size of the image",
+        {"two": int64(2), "four": int64(4), "minus": int64(-1), "k": (2, 2), "back": int64(-1, 2, 1, 1)},
     ),
     "a scale per row": Refusal(
         "q = QuantizeLinear <axis = 2> (x, s, z)\nmap = DequantizeLinear <axis = 2> (q, s, z)",
@@ -337,9 +481,10 @@ REFUSALS: dict[str, Refusal] = {
         """p = GlobalAveragePool (x)
         map = Conv <pads = [1, 1, 1, 1]> (p, w)""",
         4,
-        "Flatten 'flat'",
-        "reads 'map', whose size does not follow the input's; the whole map was pooled by GlobalAveragePool 'p'",
+        None,
+        "no fully connected node stands behind a flattened feature map",
         {"w": (4, 2, 3, 3)},
+        error=NothingToConvert,
     ),
     "the index of the widest column": Refusal(
         """a = ArgMax <axis = 3, keepdims = 0> (x)
