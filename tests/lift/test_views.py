@@ -453,9 +453,15 @@ LIFTS = table(
         for window in ((3, 2), (6,), (2, 1, 3))
     },
     {
-        f"{name}, with a symbolic batch": Lifts(spent(text, opset, units=6, **weights), images=1)
-        for name, (text, opset, weights) in GONE.items()
-        if name in ("Squeeze of the batch", "Reshape [1, -1]", "Flatten, axis 0")
+        f"{line} {dims} of one image, with a symbolic batch": Lifts(
+            spent(f"r = {line}\ny = MatMul(r, M)", d=dims, M=(4, 3)), images=1
+        )
+        for line, dims in (
+            ("Squeeze(u, d)", [0]),
+            ("Reshape(u, d)", [1, -1]),
+            ("Reshape(u, d)", [-1]),
+            ("Flatten <axis = 0> (u)", []),
+        )
     },
     {
         f"Squeeze of a map of one cell, opset {o}": Lifts(
@@ -570,11 +576,6 @@ REFUSES = {
     ),
     "Expand repeats a row of one image": Refuses(
         spent("r = Transpose(u)\ny = Expand(r, d)", batch=1, d=[2, 4, 3]),
-        "Expand 'y'",
-        "repeats the images of the batch",
-    ),
-    "Expand repeats the first of two axes, each of which could be the batch": Refuses(
-        spent("r = Unsqueeze(u, a)\ny = Expand(r, d)", batch=1, a=[0], d=[4, 1, 1]),
         "Expand 'y'",
         "repeats the images of the batch",
     ),
