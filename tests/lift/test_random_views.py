@@ -1,14 +1,16 @@
-"""Random views that may move, merge or drop the batch, with products between: equal bit for bit, or refused."""
+"""Random views that may move, merge or drop the batch, with other nodes between: equal bit for bit, or refused."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
@@ -51,6 +53,9 @@ class Draft:
         if 0 in axis and isinstance(self.batch, str):
             return -1
         return math.prod(int(self.batch) if f == 0 else f for f in axis)
+
+
+Step = Callable[[Draft], None]
 
 
 def in_parts(d: Draft, factors: list[int], most: int) -> list[Axis]:
@@ -118,19 +123,64 @@ def product(d: Draft) -> None:
     d.products += 1
 
 
+def of_features(d: Draft) -> int | None:
+    """One of the axes that hold features only, if there is one besides another axis."""
+    axes = [i for i, axis in enumerate(d.axes) if 0 not in axis]
+    return d.draw(st.sampled_from(axes)) if axes and len(d.axes) > 1 else None
+
+
+def difference(d: Draft) -> None:
+    before = d.value
+    d.add("Relu({x})", d.axes)
+    d.add(f"Sub({{x}}, {before})", d.axes)
+
+
+def constant(d: Draft) -> None:
+    """A constant of any rank, with one row for all images."""
+    dims = [d.draw(st.sampled_from([1, 1 if 0 in axis else d.size(axis)])) for axis in d.axes]
+    kept = tuple(dims[d.draw(st.integers(0, len(dims))) :])
+    d.add(f"{d.draw(st.sampled_from(['Add', 'Sub', 'Max']))}({{x}}, {d.weight(kept)})", d.axes)
+
+
+def largest(d: Draft) -> None:
+    axis, keep = of_features(d), d.draw(st.booleans())
+    if axis is not None:
+        left: list[Axis] = [()] if keep else []
+        text = f"ReduceMax <axes = [{axis}], keepdims = {int(keep)}> ({{x}})"
+        d.add(text, [*d.axes[:axis], *left, *d.axes[axis + 1 :]])
+
+
+def pick(d: Draft) -> None:
+    axis = of_features(d)
+    if axis is not None:
+        size = d.size(d.axes[axis])
+        indices = d.draw(st.lists(st.integers(-size, size - 1), min_size=1, max_size=4))
+        one = d.draw(st.booleans())
+        left: list[Axis] = [] if one else [(len(indices),)]
+        operand = d.weight(indices[0] if one else indices)
+        d.add(f"Gather <axis = {axis}> ({{x}}, {operand})", [*d.axes[:axis], *left, *d.axes[axis + 1 :]])
+
+
+def running_sum(d: Draft) -> None:
+    axis = of_features(d)
+    if axis is not None:
+        d.add(f"CumSum({{x}}, {d.weight(axis - len(d.axes))})", d.axes)
+
+
 VIEWS = (regroup, regroup, transpose, flatten, unsqueeze, squeeze, scatter)
+OTHERS = (difference, constant, constant, largest, pick, running_sum)
 
 
 @st.composite
-def heads(draw: Any) -> Head:
+def heads(draw: Any, steps: tuple[Step, ...]) -> Head:
     window, channels = draw(st.sampled_from(WINDOWS)), draw(st.integers(1, 3))
     batch = draw(st.sampled_from(["N", 1, 2, 3]))
     d = Draft(draw, batch, [(0,), (channels, *window)], "v", ["v = Flatten(map)"])
     if draw(st.booleans()):
         product(d)
     for _ in range(draw(st.integers(1, 2))):
-        for view in draw(st.lists(st.sampled_from(VIEWS), min_size=1, max_size=3)):
-            view(d)
+        for step in draw(st.lists(st.sampled_from(steps), min_size=1, max_size=4)):
+            step(d)
         product(d)
     features = math.prod(f for axis in d.axes for f in axis if f)
     d.lines.append(f"z = Reshape({d.value}, {d.weight([batch if isinstance(batch, int) else -1, features])})")
@@ -162,11 +212,12 @@ def outcome(head: Head) -> str:
     return "lifted for one image" if only else "lifted"
 
 
-def test_random_views_are_lifted_or_refused() -> None:
+@pytest.mark.parametrize("steps", [VIEWS, VIEWS + OTHERS], ids=["views", "views and other nodes"])
+def test_random_views_are_lifted_or_refused(steps: tuple[Step, ...]) -> None:
     outcomes: Counter[str] = Counter()
 
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-    @given(heads())
+    @given(heads(steps))
     def lifted_or_refused(head: Head) -> None:
         found = outcome(head)
         assert found != CRASHED
@@ -174,4 +225,4 @@ def test_random_views_are_lifted_or_refused() -> None:
 
     lifted_or_refused()
     assert outcomes["lifted"] >= EXAMPLES / 3
-    assert outcomes["refused"] >= EXAMPLES / 10
+    assert outcomes["refused"] >= EXAMPLES / 20
