@@ -74,6 +74,33 @@ def across_channels(window: tuple[int, ...], channels: int) -> Rows:
     return Rows(viewed("r", "map"), count, size, {"d": [0, count, size]})
 
 
+def some_channels(window: tuple[int, ...], channels: int) -> Rows:
+    """A row for each position, without the first channel."""
+    of = tokens(window, channels)
+    text = of.text.replace("r =", "t =") + "\nr = Gather <axis = 2> (t, i)"
+    return Rows(text, of.count, channels - 1, {**of.weights, "i": list(range(1, channels))})
+
+
+def a_feature_twice(window: tuple[int, ...], channels: int) -> Rows:
+    """A row for each position, which lists a channel twice."""
+    of = tokens(window, channels)
+    text = of.text.replace("r =", "t =") + "\nr = Gather <axis = 2> (t, i)"
+    return Rows(text, of.count, 3, {**of.weights, "i": [1, 0, 1]})
+
+
+def backwards_but_one(window: tuple[int, ...], channels: int) -> Rows:
+    """A row for each channel, of which all but the first are listed backwards."""
+    of = one_channel(window, channels)
+    lines = [
+        "a0 = Gather <axis = 1> (t, first)",
+        "b0 = Gather <axis = 1> (t, rest)",
+        "c0 = Gather <axis = 2> (b0, back0)",
+    ]
+    text = "\n".join([of.text.replace("r =", "t ="), *lines, "r = Concat <axis = 1> (a0, c0)"])
+    picks = {"first": [0], "rest": list(range(1, channels)), "back0": list(range(of.size))[::-1]}
+    return Rows(text, of.count, of.size, {**of.weights, **picks})
+
+
 def of_an_fc(window: tuple[int, ...], channels: int) -> Rows:
     """Rows of what an FC made."""
     weights = {"d": [0, 3, 2], "W": (channels * math.prod(window), 6)}
@@ -87,6 +114,9 @@ KINDS = {
     "two channels": two_channels,
     "one line": one_line,
     "across channels": across_channels,
+    "some channels": some_channels,
+    "a feature twice": a_feature_twice,
+    "backwards but one": backwards_but_one,
     "of an FC": of_an_fc,
 }
 MERGED = "m = Reshape(r, rows)\n"
@@ -256,8 +286,20 @@ LEFT = {
     ),
 }
 
+ONE_STACK = Lifts(
+    spent(
+        'r = Reshape(u, d)\ny = MatMul(r, M)\nq = Reshape(u, e)\nz = Einsum <equation = "nrak,rkm->nram"> (q, M)',
+        units=16,
+        d=[0, 2, 2, 1, 4],
+        e=[0, 2, 2, 4],
+        M=(2, 4, 3),
+        outputs="y z",
+    )
+)
+
 LIFTS = table(
     ROWS,
+    {"one stack of matrices, for the inner rows and for the outer ones": ONE_STACK},
     {f"one image: {name}": row for name, row in ONE_IMAGE.items()},
     {
         f"the batch last: {name}, batch {batch}": Lifts(head(text, **{"batch": batch, **weights}))
