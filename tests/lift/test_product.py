@@ -384,6 +384,16 @@ REFUSES = {
         "MatMul 'y'",
         "multiplies two values that both depend on the image, over the batch",
     ),
+    **{
+        f"two values with the batch {where}": Refuses(
+            spent(
+                f"r = Reshape(u, d)\nt = Transpose <perm = {perm}> (r)\ny = MatMul(t, t)", batch=3, units=6, d=[0, 2, 3]
+            ),
+            "MatMul 'y'",
+            "multiplies two values that both depend on the image, over the batch",
+        )
+        for where, perm in (("second", [1, 0, 2]), ("last", [1, 2, 0]))
+    },
     "two values of merged rows": Refuses(
         spent("r = Reshape(u, d)\ny = MatMul(r, r)", batch=3, units=12, d=[-1, 6]),
         "MatMul 'y'",
