@@ -257,6 +257,12 @@ LIFTS = table(
         "Pow of a constant": Lifts(spent("a = Mul(u, small)\ny = Pow(c, a)", small=2.0**-6, c=powers(4)), nodes=3),
         "float16": Lifts(spent("a = Mul(u, c)\ny = Max(a, d)", dtype=np.float16, c=(4,), d=1.0)),
         "1-D": Lifts(unread("t = Mul(v, c)", window=(6,), c=(12,))),
+        "per-feature integers on the unread vector": Lifts(
+            unread("i = Cast <to = 6> (v)\na = Add(i, c)\nt = Cast <to = 1> (a)", c=ints(12))
+        ),
+        "flags of the unread vector choose spent values": Lifts(
+            unread("g = Greater(v, zero)\nw = MatMul(v, M)\nt = Where(g, w, zero)", zero=0.0, M=(12, 12))
+        ),
         "3-D, per channel": Lifts(unread("t = Mul(v, c)", window=(2, 1, 3), c=PER_CHANNEL)),
     },
     {
@@ -304,38 +310,25 @@ REFUSES = {
     "ranks 1 and 2": Refuses(
         spent("s = ReduceMax <axes = [1], keepdims = 0> (u)\ny = Sub(u, s)", batch=1),
         "Sub 'y'",
-        "combines values of rank 2 and 1: the batch would meet features",
+        "combines values of shape [N, 4] and [N]: the batch would meet features",
     ),
     "sizes that do not broadcast": Refuses(spent("y = Add(u, c)", c=(3,)), "Add 'y'", "its operands do not broadcast"),
-    "a constant that depends on the batch": Refuses(
-        spent("s = Shape(u)\nc = ConstantOfShape(s)\ny = Add(u, c)"),
-        "Add 'y'",
-        "its input 'c' is computed at run time, not a constant",
-    ),
     "a constant that is a graph input": Refuses(
         spent("y = Add(u, c)", c=(4,)),
         "Add 'y'",
-        "its input 'c' is neither a constant nor computed from the image",
+        "its input 'c' of shape [4] has no row for each image",
         with_input("c"),
     ),
-    "effective strides 2 and 4": Refuses(
+    "effective strides 4 and 6": Refuses(
         spent(
-            "p = MaxPool <kernel_shape = [1, 1], strides = [2, 2]> (map)\nw = Flatten(p)\n"
-            "a = MatMul(w, M)\ny = Add(u, a)",
+            "p = MaxPool <kernel_shape = [1, 1], strides = [2, 2]> (map)\nw = Flatten(p)\na = MatMul(w, M)\n"
+            "q = MaxPool <kernel_shape = [1, 1], strides = [3, 3]> (map)\nx1 = Flatten(q)\nb = MatMul(x1, L)\n"
+            "y = Add(a, b)",
             M=(4, 4),
+            L=(2, 4),
         ),
         "Add 'y'",
         "combines heads on different grids",
-    ),
-    "per-feature integers on the unread vector": Refuses(
-        unread("i = Cast <to = 6> (v)\na = Add(i, c)\nt = Cast <to = 1> (a)", c=ints(12)),
-        "Add 'a'",
-        "needs the flattened vector itself, and ONNX defines Conv for floating-point types only",
-    ),
-    "flags of the unread vector choose spent values": Refuses(
-        unread("g = Greater(v, zero)\nw = MatMul(v, M)\nt = Where(g, w, zero)", zero=0.0, M=(12, 12)),
-        "Where 't'",
-        "needs the flattened vector itself",
     ),
 }
 

@@ -185,8 +185,8 @@ REFUSES = table(
         ),
         "a scale of the head": Refuses(
             spent(f"m = Reshape(u, d)\ny = {NORM}(u, m, shift, mean, var)", batch=1, d=[-1], **statistics(4)),
-            "Reshape 'm'",
-            "turns one image into 4 rows",
+            f"{NORM} 'y'",
+            "its scale, bias, mean or variance is not a constant",
         ),
         "a column of the head as scale": Refuses(
             spent(

@@ -153,8 +153,18 @@ def other_reduction_rows() -> dict[str, Lifts]:
     return rows
 
 
+INTEGERS = "i = Cast <to = {type}> (map)\np = {op} <keepdims = 0> (i, axes)\nt = Cast <to = 1> (p)"
+
+
 LIFTS = table(
     global_rows(),
+    {
+        f"{op_type} of integers of type {type_}": Lifts(
+            pooled(INTEGERS.format(type=type_, op=op_type), 18 if op_type == "ReduceMax" else 17, axes=[2, 3])
+        )
+        for op_type in ("ReduceMax", "ReduceSum")
+        for type_ in (6, 7)
+    },
     reduce_rows(),
     other_reduction_rows(),
     {
@@ -229,15 +239,7 @@ LIFTS = table(
     },
 )
 
-INTEGERS = "i = Cast <to = 6> (map)\np = {op} <keepdims = 0> (i, axes)\nt = Cast <to = 1> (p)"
-
 REFUSES = {
-    "a maximum of integers": Refuses(
-        pooled(INTEGERS.format(op="ReduceMax"), 18, axes=[2, 3]), "ReduceMax 'p'", "needs the flattened vector itself"
-    ),
-    "a sum of integers": Refuses(
-        pooled(INTEGERS.format(op="ReduceSum"), axes=[2, 3]), "ReduceSum 'p'", "needs the flattened vector itself"
-    ),
     "the positions of the maxima": Refuses(
         pooled("p, i = MaxPool <kernel_shape = [3, 2]> (map)\nt = Flatten(p)", outputs="y i"),
         "MaxPool 'p'",

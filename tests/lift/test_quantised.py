@@ -372,7 +372,10 @@ REFUSES = {
         "has its weight on the left",
     ),
     "QLinearMatMul of two values": Refuses(
-        product(f"{FLAT}r = Transpose <perm = [1, 0]> (w)\ny = QLinearMatMul(w, a, az, r, a, az, c, cz)"),
+        product(
+            f"{FLAT}r = Transpose <perm = [1, 0]> (w)\nd = QLinearMatMul(w, a, az, r, a, az, c, cz)\n"
+            "y = QLinearMatMul(d, a, az, d, a, az, c, cz)"
+        ),
         "QLinearMatMul 'y'",
         "its weight is not a constant matrix",
     ),

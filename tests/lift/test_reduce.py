@@ -160,6 +160,9 @@ LIFTS = table(
         "the vector less its own mean, in front": Lifts(
             unread("m = ReduceMean <axes = [-1]> (v)\nt = Sub(v, m)"), **ROUNDS
         ),
+        "integers of the unread vector": Lifts(
+            unread("i = Cast <to = 6> (v)\na = ReduceMin <axes = [1]> (i)\nt = Cast <to = 1> (a)", features=1)
+        ),
         "float16": Lifts(spent("y = ReduceMax <axes = [1]> (u)", dtype=np.float16)),
         "axes by Constant node": Lifts(spent("a = Constant <value_ints = [1]> ()\ny = ReduceMax(u, a)", 18)),
     },
@@ -208,11 +211,6 @@ REFUSES = table(
         ),
         "CumSum over the batch": Refuses(
             spent("y = CumSum(u, axis)", axis=np.array(0)), "CumSum 'y'", "works along the batch axis"
-        ),
-        "integers of the unread vector": Refuses(
-            unread("i = Cast <to = 6> (v)\na = ReduceMin <axes = [1]> (i)\nt = Cast <to = 1> (a)", features=1),
-            "ReduceMin 'a'",
-            "needs the flattened vector itself, and ONNX defines Conv for floating-point types only",
         ),
     },
 )

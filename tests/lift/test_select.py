@@ -173,6 +173,10 @@ LIFTS = table(
         "Concat of a value and its middle": Lifts(
             spent(f"s = Slice(u, a, b, ax)\ny = {CAT}(s, u)\nz = Relu(s)", a=[1], b=[3], ax=[1], outputs="s y z")
         ),
+        "Concat with a constant": Lifts(spent(f"y = {CAT}(u, c)", batch=1, c=(1, 2))),
+        "Concat of integers of the unread vector and others": Lifts(
+            unread(f"i = Cast <to = 6> (v)\nj = Neg(i)\nc = {CAT}(i, j)\nt = Cast <to = 1> (c)", features=24)
+        ),
         "Concat, 1-D": Lifts(unread(f"t = {CAT}(v, v)", window=(6,), features=24)),
         "Slice of Slice in front": Lifts(
             unread(
@@ -242,24 +246,16 @@ REFUSES = {
     "Concat along axis -2": Refuses(
         spent("w = Relu(u)\ny = Concat <axis = -2> (u, w)"), "Concat 'y'", "works along the batch axis"
     ),
-    "Concat with a constant": Refuses(
-        spent("y = Concat <axis = 1> (u, c)", batch=1, c=(1, 2)),
-        "Concat 'y'",
-        "joins features with a value that does not depend on the image",
-    ),
     "Concat on different grids": Refuses(
         spent(
             "p = MaxPool <kernel_shape = [1, 1], strides = [2, 2]> (map)\nw = Flatten(p)\na = MatMul(w, M)\n"
-            "y = Concat <axis = 1> (u, a)",
+            "q = MaxPool <kernel_shape = [1, 1], strides = [3, 3]> (map)\nx1 = Flatten(q)\nb = MatMul(x1, L)\n"
+            "y = Concat <axis = 1> (a, b)",
             M=(4, 4),
+            L=(2, 4),
         ),
         "Concat 'y'",
         "combines heads on different grids",
-    ),
-    "Concat of integers of the unread vector and others": Refuses(
-        unread("i = Cast <to = 6> (v)\nj = Neg(i)\nc = Concat <axis = 1> (i, j)\nt = Cast <to = 1> (c)", features=24),
-        "Concat 'c'",
-        "needs the flattened vector itself",
     ),
     "Split along the batch": Refuses(
         spent("y, z = Split <axis = 0> (u)", 13, batch=2, outputs="y z"), "Split 'y'", "works along the batch axis"

@@ -111,6 +111,10 @@ LIFTS = table(
         "Dropout's mask, opset 17": Lifts(spent("y, mask = Dropout(u)", outputs="y mask"), steady="mask"),
         "Dropout's mask is read": Lifts(unread("d, mask = Dropout(v)\nf = Cast <to = 1> (mask)\nt = Add(d, f)")),
         "Dropout's mask has no name": Lifts(unread("t, = Dropout(v)")),
+        "Dropout's mask of the unread vector": Lifts(unread("t, mask = Dropout(v)", outputs="y mask"), steady="mask"),
+        "flags of the unread vector are an output": Lifts(
+            unread("g = Greater(v, zero)\nt = Cast <to = 1> (g)", outputs="y g", zero=0.0)
+        ),
         "a chain of nine": Lifts(
             unread(
                 "a = Relu(v)\nb = Neg(a)\nc = Abs(b)\nd = Identity(c)\ne = Sign(d)\nf = Floor(e)\n"
@@ -138,14 +142,6 @@ REFUSES = {
         spent("k = IsNaN(ratio)\ny = DoNotKnow(k)\nz = Dropout(u, ratio, y)", outputs="z", ratio=0.25),
         "Dropout 'z'",
         "its input 'y' is computed at run time",
-    ),
-    "the mask of an unread vector is an output": Refuses(
-        unread("t, mask = Dropout(v)", outputs="y mask"), "Dropout 't'", "needs the flattened vector itself"
-    ),
-    "flags of the unread vector are an output": Refuses(
-        unread("g = Greater(v, zero)\nt = Cast <to = 1> (g)", outputs="y g", zero=0.0),
-        "Greater 'g'",
-        "needs the flattened vector itself, and ONNX defines Conv for floating-point types only",
     ),
     "CastLike": Refuses(spent("y = CastLike(u, k)", k=[1]), "CastLike 'y'", "no rule lifts this operator"),
 }

@@ -163,7 +163,16 @@ SPELLINGS: dict[str, Spelling] = {
     "in front of Relu": ("f = Flatten(map)\nv = Relu(f)", {}, "N", (7, 13)),
     "in front of Identity": ("f = Flatten(map)\nv = Identity(f)", {}, "N", (13,)),
 }
-BAKED = {"Reshape [1, -1] with a symbolic batch": ("v = Reshape(map, d)", {"d": [1, -1]})}  #: run with one image
+#: spellings that only make sense for one image, in a model that declares any number; run with one
+BAKED = {
+    "Reshape [1, -1]": ("v = Reshape(map, d)", {"d": [1, -1]}),
+    "Flatten, axis 0": ("v = Flatten <axis = 0> (map)", {}),
+    "Reshape [-1], then [1, -1]": ("r = Reshape(map, d)\nv = Reshape(r, e)", {"d": [-1], "e": [1, -1]}),
+    "Squeeze, then Unsqueeze": (
+        "r = Reshape(map, d)\nf = Squeeze(r)\nv = Unsqueeze(f, a)",
+        {"d": [1, 12], "a": [0]},
+    ),
+}
 
 
 def spelling_rows() -> dict[str, Lifts]:
@@ -173,7 +182,8 @@ def spelling_rows() -> dict[str, Lifts]:
             made = head(f"{text}\ny = Gemm(v, M, C)", opset, batch=batch, M=(12, 4), C=(4,), **weights)
             rows[f"{name}, opset {opset}"] = Lifts(made)
     for name, (text, weights) in BAKED.items():
-        rows[name] = Lifts(head(f"{text}\ny = Gemm(v, M, C)", M=(12, 4), C=(4,), **weights), images=1)
+        made = head(f"{text}\ny = Gemm(v, M, C)", M=(12, 4), C=(4,), **weights)
+        rows[f"{name} with a symbolic batch"] = Lifts(made, images=1)
     for window, perm in (
         ((4, 2), [0, 3, 2, 1]),
         ((1, 3), [0, 2, 3, 1]),
@@ -243,6 +253,145 @@ INSIDE: dict[str, tuple[str, int, dict[str, Any]]] = {
     "the same Reshape twice": ("y = Reshape(u, d)\nz = Reshape(u, d)", 13, {"d": [0, 3, 2], "outputs": "y z u"}),
     "there and back, all outputs": ("y = Reshape(u, d)\nz = Flatten(y)", 13, {"d": [0, 3, 2], "outputs": "y z u"}),
 }
+#: u [N, 6] becomes y, of which the batch is elsewhere
+MOVED: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "Transpose without perm": ("y = Transpose(u)", 7, {}),
+    "Transpose [1, 0]": ("y = Transpose <perm = [1, 0]> (u)", 13, {}),
+    "Transpose twice": ("r = Transpose(u)\ny = Transpose(r)", 13, {}),
+    "Transpose, Relu, Transpose": ("r = Transpose(u)\nq = Relu(r)\ny = Transpose(q)", 13, {}),
+    "Transpose of rank 3, batch second": (
+        "r = Reshape(u, d)\ny = Transpose <perm = [1, 0, 2]> (r)",
+        9,
+        {"d": [0, 3, 2]},
+    ),
+    "Transpose of rank 3, batch last": (
+        "r = Reshape(u, d)\ny = Transpose <perm = [2, 1, 0]> (r)",
+        26,
+        {"d": [0, 3, 2]},
+    ),
+    "Transpose of rank 3, the batch around": (
+        "r = Reshape(u, d)\nq = Transpose <perm = [2, 0, 1]> (r)\ny = Transpose <perm = [2, 1, 0]> (q)",
+        13,
+        {"d": [0, 3, 2]},
+    ),
+    "Unsqueeze in front of the batch": ("y = Unsqueeze(u, a)", 13, {"a": [0]}),
+    "Unsqueeze in front of the batch, by attribute": ("y = Unsqueeze <axes = [0, 3]> (u)", 11, {}),
+    "Unsqueeze in front of the batch, and Squeeze": (
+        "r = Unsqueeze(u, a)\nq = Relu(r)\ny = Squeeze(q, a)",
+        13,
+        {"a": [0]},
+    ),
+    "Squeeze in front of the batch, one of two": (
+        "r = Unsqueeze(u, a)\ny = Squeeze(r, b)",
+        13,
+        {"a": [0, 1], "b": [1]},
+    ),
+    "Reshape [1, -1, K]": ("y = Reshape(u, d)", 13, {"d": [1, -1, 6]}),
+    "Reshape of the last axis, batch second": (
+        "r = Unsqueeze(u, a)\ny = Reshape(r, d)",
+        13,
+        {"a": [0], "d": [1, -1, 3, 2]},
+    ),
+    "Reshape of the first axes, batch last": ("r = Transpose(u)\ny = Reshape(r, d)", 13, {"d": [3, 2, -1]}),
+    "Reshape of the first axes, batch last, and back": (
+        "r = Transpose(u)\nq = Reshape(r, d)\ns = Transpose <perm = [2, 1, 0]> (q)\ny = Flatten(s)",
+        13,
+        {"d": [3, 2, -1]},
+    ),
+    "Reshape to rows": ("y = Reshape(u, d)", 7, {"d": [-1, 2]}),
+    "Reshape to rows of rank 3": ("y = Reshape(u, d)", 13, {"d": [-1, 2, 1]}),
+    "Reshape to rows and back": ("r = Reshape(u, d)\nq = Relu(r)\ny = Reshape(q, e)", 13, {"d": [-1, 2], "e": [-1, 6]}),
+    "Reshape to rows and to shorter ones": ("r = Reshape(u, d)\ny = Reshape(r, e)", 13, {"d": [-1, 3], "e": [-1, 1]}),
+    "Reshape to rows and to longer ones": ("r = Reshape(u, d)\ny = Reshape(r, e)", 13, {"d": [-1, 1], "e": [-1, 3]}),
+    "Reshape to rows, the features transposed": (
+        "r = Reshape(u, d)\ny = Transpose <perm = [0, 2, 1]> (r)",
+        13,
+        {"d": [-1, 3, 2]},
+    ),
+    "Reshape to rows, some features transposed": (
+        "r = Reshape(u, d)\ny = Transpose <perm = [0, 2, 1]> (r)",
+        13,
+        {"d": [-1, 3, 1]},
+    ),
+    "Flatten to rows": ("r = Reshape(u, d)\ny = Flatten <axis = 2> (r)", 26, {"d": [0, 3, 2]}),
+    "Flatten to rows, axis -1": ("r = Reshape(u, d)\ny = Flatten <axis = -1> (r)", 13, {"d": [0, 3, 2]}),
+    "Reshape to one axis": ("y = Reshape(u, d)", 13, {"d": [-1]}),
+    "Reshape to one axis and back": ("r = Reshape(u, d)\nq = Neg(r)\ny = Reshape(q, e)", 13, {"d": [-1], "e": [-1, 6]}),
+    "Unsqueeze of rows": ("r = Reshape(u, d)\ny = Unsqueeze(r, a)", 13, {"d": [-1, 2], "a": [1, 3]}),
+    "Squeeze of rows": ("r = Reshape(u, d)\ny = Squeeze(r, a)", 13, {"d": [-1, 1, 2], "a": [1]}),
+    "Expand of rows": ("r = Reshape(u, d)\ny = Expand(r, e)", 13, {"d": [-1, 1], "e": [1, 4]}),
+    "Expand, batch second": ("r = Reshape(u, d)\ny = Expand(r, e)", 13, {"d": [1, -1, 6], "e": [4, 1, 1]}),
+    "Expand, batch second, by an axis in front": (
+        "r = Unsqueeze(u, a)\ny = Expand(r, e)",
+        13,
+        {"a": [0], "e": [2, 3, 1, 6]},
+    ),
+    "Expand adds an axis in front of the batch": ("y = Expand(u, e)", 8, {"e": [2, 1, 6]}),
+    "Expand, batch last": (
+        "r = ReduceMax <axes = [1]> (u)\nq = Transpose(r)\ny = Expand(q, e)",
+        13,
+        {"e": [5, 1]},
+    ),
+    "all of the middle values are outputs": (
+        "r = Reshape(u, d)\nq = Transpose <perm = [1, 0, 2]> (r)\ns = Transpose <perm = [2, 1, 0]> (q)\n"
+        "y = Unsqueeze(s, a)",
+        13,
+        {"d": [0, 3, 2], "a": [0], "outputs": "u r q s y"},
+    ),
+    "all of the rows are outputs": (
+        "r = Reshape(u, d)\nq = Reshape(r, e)\ny = Reshape(q, f)",
+        13,
+        {"d": [-1, 2], "e": [-1], "f": [-1, 3, 2], "outputs": "u r q y"},
+    ),
+}
+#: at batch 1 the first of two axes of size 1 is taken for the batch, and it is repeated
+TWO_ONES = ("Expand, batch second", "Expand, batch second, by an axis in front")
+#: u [1, 6] of a model for one image becomes y, of which the batch axis is gone
+GONE: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "Squeeze without axes": ("y = Squeeze(u)", 7, {}),
+    "Squeeze of the batch": ("y = Squeeze(u, a)", 13, {"a": [0]}),
+    "Reshape [-1]": ("y = Reshape(u, d)", 7, {"d": [-1]}),
+    "Reshape [K]": ("y = Reshape(u, d)", 13, {"d": [6]}),
+    "Reshape to rows": ("y = Reshape(u, d)", 13, {"d": [3, 2]}),
+    "Reshape to rows, transposed": ("r = Reshape(u, d)\ny = Transpose(r)", 13, {"d": [3, 2]}),
+    "Reshape [1, -1]": ("y = Reshape(u, d)", 13, {"d": [1, -1]}),
+    "Flatten, axis 0": ("y = Flatten <axis = 0> (u)", 13, {}),
+    "Flatten, axis 2": ("y = Flatten <axis = 2> (u)", 13, {}),
+    "Transpose": ("y = Transpose(u)", 13, {}),
+    "Transpose and Reshape": ("r = Transpose(u)\ny = Reshape(r, d)", 13, {"d": [3, 2]}),
+    "Reshape [K], and back": ("r = Reshape(u, d)\nq = Relu(r)\ny = Unsqueeze(q, a)", 13, {"d": [6], "a": [0]}),
+    "Reshape [K], and Unsqueeze": ("r = Reshape(u, d)\ny = Unsqueeze(r, a)", 13, {"d": [6], "a": [1]}),
+    "to a scalar": ("r = ReduceMax <axes = [1]> (u)\ny = Squeeze(r)", 13, {}),
+    "a scalar, and back": ("r = ReduceMax <axes = [1]> (u)\nq = Squeeze(r)\ny = Reshape(q, d)", 13, {"d": [1, 1]}),
+    "Expand adds an axis": ("y = Expand(u, d)", 13, {"d": [2, 1, 6]}),
+    "Expand of a vector": ("r = Reshape(u, d)\ny = Expand(r, e)", 13, {"d": [6], "e": [3, 6]}),
+    "all of the middle values are outputs": (
+        "r = Reshape(u, d)\nq = Reshape(r, e)\ny = Transpose(q)",
+        13,
+        {"d": [6], "e": [3, 2], "outputs": "u r q y"},
+    ),
+}
+MOVED_FRONT: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "rows and back": ("r = Reshape(v, d)\ns = Relu(r)\nt = Reshape(s, e)", 13, {"d": [-1, 3], "e": [-1, 12]}),
+    "transposed and back": ("r = Transpose(v)\ns = Neg(r)\nt = Transpose(s)", 13, {}),
+    "transposed in part and back": (
+        "r = Transpose(v)\ns = Reshape(r, d)\nq = Transpose <perm = [2, 1, 0]> (s)\nt = Flatten(q)",
+        13,
+        {"d": [3, 4, -1]},
+    ),
+    "rows, each reversed": (
+        "r = Reshape(v, d)\ns = Slice(r, a, b, c, a)\nt = Reshape(s, e)",
+        13,
+        {"d": [-1, 3], "a": [-1], "b": [-100], "c": [1], "e": [-1, 12]},
+    ),
+    "one axis and back": ("r = Reshape(v, d)\nt = Reshape(r, e)", 13, {"d": [-1], "e": [-1, 12]}),
+    "with extra outputs": (
+        "r = Reshape(v, d)\nq = Unsqueeze(r, a)\ns = Transpose <perm = [2, 1, 0]> (q)\n"
+        "p = Transpose <perm = [1, 2, 0]> (s)\nt = Reshape(p, e)",
+        13,
+        {"d": [-1, 12], "a": [0], "e": [-1, 12], "outputs": "r q s p t y"},
+    ),
+}
 INSIDE_FRONT: dict[str, tuple[str, int, dict[str, Any]]] = {
     "Transpose of feature axes": (
         "r = Reshape(v, d)\nq = Transpose <perm = [0, 2, 1]> (r)\nt = Flatten(q)",
@@ -280,6 +429,41 @@ LIFTS = table(
         for name, (text, opset, weights) in INSIDE_FRONT.items()
     },
     {
+        f"{name}, the batch elsewhere, batch {batch}": Lifts(
+            spent(text, opset, **{"units": 6, "batch": batch, **weights})
+        )
+        for name, (text, opset, weights) in MOVED.items()
+        for batch in ("N", 1, 3)
+        if batch != 1 or name not in TWO_ONES
+    },
+    {
+        f"{name}, the batch elsewhere, 3-D": Lifts(spent(text, opset, **{"units": 6, "window": (2, 1, 3), **weights}))
+        for name, (text, opset, weights) in MOVED.items()
+    },
+    {
+        f"{name}, the batch elsewhere, in front": Lifts(unread(text, opset, **{"batch": batch, **weights}))
+        for name, (text, opset, weights) in MOVED_FRONT.items()
+        for batch in ("N", 3)
+    },
+    {
+        f"{name}, the batch gone, window {window}": Lifts(
+            spent(text, opset, **{"units": 6, "batch": 1, "window": window, **weights})
+        )
+        for name, (text, opset, weights) in GONE.items()
+        for window in ((3, 2), (6,), (2, 1, 3))
+    },
+    {
+        f"{line} {dims} of one image, with a symbolic batch": Lifts(
+            spent(f"r = {line}\ny = MatMul(r, M)", d=dims, M=(4, 3)), images=1
+        )
+        for line, dims in (
+            ("Squeeze(u, d)", [0]),
+            ("Reshape(u, d)", [1, -1]),
+            ("Reshape(u, d)", [-1]),
+            ("Flatten <axis = 0> (u)", []),
+        )
+    },
+    {
         f"Squeeze of a map of one cell, opset {o}": Lifts(
             head(f"v = Squeeze{line}\ny = Gemm(v, M, C)", o, window=(1, 1), axes=[2, 3], M=(2, 4), C=(4,))
         )
@@ -305,35 +489,19 @@ LIFTS = table(
 
 REFUSES = {
     "Transpose moves the batch, on the vector": Refuses(
-        unread("t = Transpose <perm = [1, 0]> (v)", batch=12), "Transpose 't'", "perm [1, 0] moves the batch axis"
+        unread("t = Transpose <perm = [1, 0]> (v)", batch=12),
+        "Gemm 'y'",
+        "sums over the batch axis, so it mixes the windows of different images",
     ),
-    "Transpose without perm": Refuses(spent("y = Transpose(u)"), "Transpose 'y'", "perm [1, 0] moves the batch axis"),
     "Transpose moves the batch, in front of the flatten": Refuses(
         head("n = Transpose <perm = [1, 0, 2, 3]> (map)\nv = Flatten(n)\ny = MatMul(v, M)", batch=2, M=(12, 3)),
         "Flatten 'v'",
         "whose first axis is not the batch",
     ),
-    "Reshape [-1, K / 2]": Refuses(
-        head("v = Reshape(map, d)\ny = MatMul(v, M)", d=[-1, 6], M=(6, 3)),
-        "Reshape 'v'",
-        "turns one image into 2 rows of [6], so rows would mix windows",
-    ),
     "Reshape [-1, 2 * K]": Refuses(
         head("v = Reshape(map, d)\ny = MatMul(v, M)", batch=2, d=[-1, 24], M=(24, 3)),
         "Reshape 'v'",
         "merges the images of a batch into 1 row(s)",
-    ),
-    "Reshape of the head to one row, symbolic batch": Refuses(
-        spent("y = Reshape(u, d)", d=[1, -1]), "Reshape 'y'", "merges the images of a batch into 1 row(s)"
-    ),
-    "Flatten of the head, axis 0, symbolic batch": Refuses(
-        spent("y = Flatten <axis = 0> (u)"), "Flatten 'y'", "merges the images of a batch into 1 row(s)"
-    ),
-    "Reshape of the head into more rows": Refuses(
-        spent("y = Reshape(u, d)", d=[-1, 2]), "Reshape 'y'", "turns one image into 2 rows of [2]"
-    ),
-    "Reshape to one axis": Refuses(
-        spent("y = Reshape(u, d)", batch=2, d=[-1]), "Reshape 'y'", "turns one image into 4 rows"
     ),
     "Reshape that mixes images at an equal number of rows": Refuses(
         head(
@@ -342,29 +510,49 @@ REFUSES = {
             d=[2, 2, 6],
             M=(12, 3),
         ),
-        "Transpose 'v'",
-        "moves the batch axis",
+        "Flatten 'w'",
+        "mixes the values of different images",
     ),
     "Flatten, axis 0": Refuses(
         head("v = Flatten <axis = 0> (map)\ny = MatMul(v, M)", batch=2, M=(24, 3)),
         "Flatten 'v'",
         "merges the images of a batch into 1 row(s)",
     ),
-    "Flatten, axis 2": Refuses(
-        head("v = Flatten <axis = 2> (map)\ny = MatMul(v, M)", M=(6, 3)),
-        "Flatten 'v'",
-        "turns one image into 2 rows",
+    "Reshape of the head to one row": Refuses(
+        spent("y = Reshape(u, d)", batch=3, d=[1, -1]), "Reshape 'y'", "merges the images of a batch into 1 row(s)"
     ),
-    "Flatten, axis -1": Refuses(
-        head("v = Flatten <axis = -1> (map)\ny = MatMul(v, M)", M=(2, 3)),
-        "Flatten 'v'",
-        "turns one image into 6 rows",
+    "Flatten of the head, axis 0": Refuses(
+        spent("y = Flatten <axis = 0> (u)", batch=3), "Flatten 'y'", "merges the images of a batch into 1 row(s)"
     ),
-    "Unsqueeze in front of the batch": Refuses(
-        spent("y = Unsqueeze(u, a)", batch=3, a=[0]), "Unsqueeze 'y'", "merges the images of a batch into 1 row(s)"
+    "Reshape of the transposed vector to rows": Refuses(
+        spent("r = Transpose(u)\ny = Reshape(r, d)", batch=3, units=6, d=[-1, 6]),
+        "Reshape 'y'",
+        "mixes the values of different images",
     ),
-    "Squeeze without axes at batch 1": Refuses(
-        spent("y = Squeeze(u)", batch=1), "Squeeze 'y'", "turns one image into 4 rows"
+    "Reshape of the transposed vector to one axis": Refuses(
+        spent("r = Transpose(u)\ny = Reshape(r, d)", batch=3, d=[-1]),
+        "Reshape 'y'",
+        "mixes the values of different images",
+    ),
+    "Flatten with the batch second": Refuses(
+        spent("r = Reshape(u, d)\nq = Transpose <perm = [1, 0, 2]> (r)\ny = Flatten(q)", batch=3, d=[0, 2, 2]),
+        "Flatten 'y'",
+        "merges the images of a batch into 2 row(s)",
+    ),
+    "Reshape of rows across images": Refuses(
+        spent("r = Reshape(u, d)\ny = Reshape(r, e)", batch=3, d=[-1, 2], e=[2, 6]),
+        "Reshape 'y'",
+        "merges the images of a batch into 2 row(s)",
+    ),
+    "Transpose of rows": Refuses(
+        spent("r = Reshape(u, d)\ny = Transpose(r)", d=[-1, 2]),
+        "Transpose 'y'",
+        "perm [1, 0] moves rows of several images away from the first axis",
+    ),
+    "Transpose of unread rows": Refuses(
+        unread("r = Reshape(v, d)\nt = Transpose <perm = [1, 0, 2]> (r)", d=[-1, 3, 2], features=2),
+        "Transpose 't'",
+        "perm [1, 0, 2] moves rows of several images away from the first axis",
     ),
     "Reshape to a shape that is a graph input": Refuses(
         spent("y = Reshape(u, d)", d=[0, 4]),
@@ -383,8 +571,18 @@ REFUSES = {
     "Expand repeats the images": Refuses(
         spent("y = Expand(u, d)", batch=1, d=[3, 4]), "Expand 'y'", "repeats the images of the batch"
     ),
-    "Expand adds an axis in front": Refuses(
-        spent("y = Expand(u, d)", batch=1, d=[2, 1, 4]), "Expand 'y'", "adds an axis in front of the batch"
+    "Expand repeats the images, batch second": Refuses(
+        spent("r = Transpose(u)\ny = Expand(r, d)", batch=1, d=[4, 3]), "Expand 'y'", "repeats the images of the batch"
+    ),
+    "Expand repeats a row of one image": Refuses(
+        spent("r = Transpose(u)\ny = Expand(r, d)", batch=1, d=[2, 4, 3]),
+        "Expand 'y'",
+        "repeats the images of the batch",
+    ),
+    "Expand adds an axis in front of rows": Refuses(
+        spent("r = Reshape(u, d)\ny = Expand(r, e)", d=[-1, 2], e=[3, 1, 1]),
+        "Expand 'y'",
+        "repeats rows of several images",
     ),
     "two feature axes in front of the flatten": Refuses(
         head("r = Unsqueeze(map, a)\nq = Concat <axis = 1> (r, r)\nv = Flatten(q)\ny = MatMul(v, M)", a=[1], M=(24, 3)),

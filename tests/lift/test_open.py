@@ -1,0 +1,88 @@
+"""Heads that are not treated right yet; each is expected to fail, and says so when it no longer does.
+
+A row that is put right moves to the table of its family.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ..networks import Head
+from .tables import Lifts, Refuses, every, spent
+
+
+def einsum(equation: str, rows: tuple[int, ...], constant: tuple[int, ...]) -> Head:
+    """An Einsum of ``r`` [N, *rows] and a constant ``M``."""
+    text = f'r = Reshape(u, s)\ny = Einsum <equation = "{equation}"> (r, M)'
+    return spent(text, units=12, s=[0, *rows], M=constant)
+
+
+NOT_YET: dict[str, Lifts] = {
+    # the axes attribute is written where the operator takes them as an input
+    "ReduceSum over all axes of a value without its batch axis": Lifts(
+        spent("r = Reshape(u, d)\ny = ReduceSum(r)", batch=1, d=[2, 2])
+    ),
+    "ReduceMax over all axes of a value without its batch axis, opset 18": Lifts(
+        spent("r = Reshape(u, d)\ny = ReduceMax <keepdims = 0> (r)", 18, batch=1, d=[2, 2])
+    ),
+    # a label whose size is 1 in one of the operands
+    "Einsum, the constant has one matrix for all rows": Lifts(einsum("nrk,rkm->nrm", (3, 4), (1, 4, 5))),
+    "Einsum, the constant has one row for all that is summed": Lifts(einsum("nrk,km->nrm", (3, 4), (1, 5))),
+    "Einsum, the value has one row for all matrices": Lifts(einsum("nrk,rkm->nrm", (1, 12), (3, 12, 5))),
+    "Einsum of two values, one with one row, then a view": Lifts(
+        spent(
+            'a = Reshape(u, s)\nb = Reshape(u, t)\nc = Einsum <equation = "nrk,nrl->nrkl"> (a, b)\ny = Flatten(c)',
+            units=6,
+            s=[0, 3, 2],
+            t=[0, 1, 6],
+        )
+    ),
+    "Einsum with a scalar": Lifts(einsum("nk,->nk", (12,), ())),
+    # refused as if it had a matrix for each image
+    "a stack of matrices with a leading one": Lifts(
+        spent("r = Reshape(u, s)\ny = MatMul(r, M)", units=12, s=[0, 3, 1, 4], M=(1, 3, 4, 2))
+    ),
+    "a stack of matrices for one row": Lifts(
+        spent("r = Reshape(u, s)\ny = MatMul(r, M)", units=12, s=[0, 1, 3, 4], M=(2, 4, 2))
+    ),
+    # at batch 1 the first of two axes of size 1 is taken for the batch
+    "Expand of the first of two axes of size 1": Lifts(
+        spent("r = Unsqueeze(u, a)\ny = Expand(r, d)", batch=1, a=[0], d=[4, 1, 1])
+    ),
+}
+
+NOT_REFUSED: dict[str, Refuses] = {
+    # the original runs on two images and mixes them, so no batch of one is baked in
+    "Reshape of the head to one row, symbolic batch": Refuses(
+        spent("y = Reshape(u, d)", d=[1, -1]), "Reshape 'y'", "merges the images of a batch into 1 row(s)"
+    ),
+    "Flatten of the head, axis 0, symbolic batch": Refuses(
+        spent("y = Flatten <axis = 0> (u)"), "Flatten 'y'", "merges the images of a batch into 1 row(s)"
+    ),
+    "Reshape of the transposed vector to rows, symbolic batch": Refuses(
+        spent("t = Transpose(u)\ny = Reshape(t, d)", d=[-1, 4]), "Reshape 'y'", "mixes the values of different images"
+    ),
+    # the shape of a lifted value is not the original's
+    "a constant that depends on the batch": Refuses(
+        spent("s = Shape(u)\nc = ConstantOfShape(s)\ny = Add(u, c)"), "Add 'y'", "its input 'c' is computed at run time"
+    ),
+    "a constant that depends on the batch of the flattened vector": Refuses(
+        spent("s = Shape(v)\nc = ConstantOfShape(s)\ny = Add(v, c)", outputs="y u"),
+        "Add 'y'",
+        "its input 'c' is computed at run time",
+    ),
+}
+
+still = pytest.mark.xfail(strict=True, reason="see the row")
+
+
+@still
+@every(NOT_YET)
+def test_lifts(row: Lifts) -> None:
+    row.check()
+
+
+@still
+@every(NOT_REFUSED)
+def test_refuses(row: Refuses) -> None:
+    row.check()
