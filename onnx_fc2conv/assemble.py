@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from .ops import Op
 from .plan import Plan
 from .rewrite import Rewrite
 
@@ -32,9 +33,14 @@ def assemble(plan: Plan, rewrite: Rewrite) -> ModelProto:
 
 
 def _live(plan: Plan, rewrite: Rewrite) -> list[tuple[NodeProto, list[str]]]:
-    """Nodes in order, with what each reads; those that only replaced nodes used are left out."""
+    """Nodes in order, with what each reads; those that only replaced nodes used are left out.
+
+    Raises:
+        Unliftable: something outside of the heads needs the shape of a value of a head.
+    """
     graph = plan.model.proto.graph
     nodes: list[tuple[NodeProto, list[str], bool]] = []
+    stale: dict[str, Op] = {}  # values that follow from the shape of a value that is another one now
     for op in plan.model.ops:
         if op.index in rewrite.replaced:
             nodes += [(n, [i for i in n.input if i], False) for n in rewrite.replaced[op.index]]
@@ -43,13 +49,17 @@ def _live(plan: Plan, rewrite: Rewrite) -> list[tuple[NodeProto, list[str]]]:
             nodes.append((node, list(node.input), False))
         else:
             unused_before = not any(o in plan.model.consumers or o in plan.model.outputs for o in op.outputs)
-            nodes.append((graph.node[op.index], list(op.reads()), unused_before))
+            lifted = any(name in rewrite.values for name in op.reads())
+            stale |= {o: op for o in op.outputs if lifted}
+            nodes.append((graph.node[op.index], list(op.reads()), unused_before and not lifted))
     needed = set(plan.model.outputs)
     live: list[tuple[NodeProto, list[str]]] = []
     for node, reads, unused_before in reversed(nodes):
         if unused_before or any(o in needed for o in node.output):
             needed.update(reads)
             live.append((node, reads))
+            for op in (stale[o] for o in node.output if o in stale):
+                raise op.refuse("reads the shape of a value of the head, which has another one there")
     return live[::-1]
 
 

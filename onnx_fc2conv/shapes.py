@@ -82,7 +82,9 @@ def infer(model: Model, batch: int, sizes: Mapping[str, Mapping[int, int]] | Non
     dims: dict[str, tuple[int | None, ...]] = {}
     elem_types: dict[str, int] = {}
     graph = inferred.graph
-    for value in [*graph.input, *graph.value_info, *graph.output]:
+    inputs = {value.name for value in graph.input}
+    outputs = [value for value in graph.output if value.name not in inputs]  # one may be both, and bare as an output
+    for value in [*graph.input, *graph.value_info, *outputs]:
         if value.type.WhichOneof("value") != "tensor_type":
             continue
         tensor = value.type.tensor_type

@@ -23,7 +23,9 @@ PIXEL_TYPES = frozenset(
         TensorProto.INT8,
     )
 )
-SLIDING = frozenset("Conv ConvInteger QLinearConv FusedConv ConvTranspose MaxPool AveragePool LpPool".split())
+SLIDING = frozenset(
+    "Conv ConvInteger QLinearConv FusedConv ConvTranspose MaxPool AveragePool LpPool QLinearAveragePool".split()
+)
 CHAIN = (
     UNARY
     | BROADCASTING

@@ -39,7 +39,8 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
         Unliftable: ranks differ (the batch axis would meet a feature axis), grids differ, or the batch changes.
     """
     one = next(x for x in operands if isinstance(x, Windowed))
-    operands = [_value(op, x, one) if isinstance(x, Windowed | Side) else x for x in operands]
+    alone = [isinstance(x, Side) and x.shape in ((), (1,)) for x in operands]
+    operands = [x if scalar else _value(op, x, one) for x, scalar in zip(operands, alone, strict=True)]
     lifted = _same_rank(op, [x for x in operands if isinstance(x, Windowed)])
     lifted = aligned(op, lifted)
     first = lifted[0]
@@ -78,8 +79,8 @@ def _pending(
     return by_constant(op_type, x, row, isinstance(operands[0], Array))
 
 
-def _value(op: Rewriter, x: Windowed | Side, one: Windowed) -> Windowed:
-    return beside(op, x, one) if isinstance(x, Side) else materialised(op, x)
+def _value(op: Rewriter, x: Operand, one: Windowed) -> Operand:
+    return beside(op, x, one) if isinstance(x, Side) else materialised(op, x) if isinstance(x, Windowed) else x
 
 
 def require_same_layout(op: Rewriter, x: Windowed, y: Windowed) -> None:
@@ -185,4 +186,7 @@ def _size(c: Array) -> int:
 
 
 def _names(operands: list[Any]) -> list[str | None]:
-    return [None if x is None else x if isinstance(x, str) else x.tensor for x in operands]
+    return [
+        None if x is None else x if isinstance(x, str) else x.name if isinstance(x, Side) else x.tensor
+        for x in operands
+    ]

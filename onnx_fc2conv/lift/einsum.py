@@ -20,6 +20,7 @@ from .views import transpose
 def lift_einsum(op: Rewriter, *operands: Operand) -> Windowed:
     """Lift an Einsum whose batch label goes through to the result."""
     terms, result = _labels(op, operands)
+    operands, terms = _without_ones(op, operands, terms)
     lifted = [(x, term) for x, term in zip(operands, terms, strict=True) if isinstance(x, Windowed)]
     constants = [(c, term) for c, term in zip(operands, terms, strict=True) if isinstance(c, Array)]
     batches = {_batch_label(op, x, term) for x, term in lifted} - {""}
@@ -27,10 +28,9 @@ def lift_einsum(op: Rewriter, *operands: Operand) -> Windowed:
     batch = "".join(batches)
     op.refuse_if(batch and batch not in result, "sums over the batch axis, so it mixes the windows of different images")
     op.refuse_if(batch and any(batch in term for _, term in constants), "has a constant with a row for each image")
-    for constant, labels in constants:  # one after the other, each with a value that shares a label with it
-        i = next((i for i, (_, term) in enumerate(lifted) if set(term) & set(labels)), None)
-        op.refuse_if(i is None, f"has a constant '{constant.name}' that no value of the head shares a label with")
-        x, term = lifted.pop(i or 0)
+    for constant, labels in constants:  # one after the other, each with a value that shares a label if there is one
+        i = next((i for i, (_, term) in enumerate(lifted) if set(term) & set(labels)), 0)
+        x, term = lifted.pop(i)
         others = "".join(t for _, t in (*lifted, *constants) if t != labels) + result
         wanted = "".join(dict.fromkeys(c for c in term + labels if c in others or c == batch))
         made = _with_constant(op, x, term, constant, labels, wanted, batch)
@@ -61,6 +61,32 @@ def _labels(op: Rewriter, operands: tuple[Operand, ...]) -> tuple[list[str], str
         op.refuse_if(len(written[-1]) != rank, f"its equation '{equation}' does not fit its operands")
         op.refuse_if(len(set(written[-1])) != rank, f"its equation '{equation}' takes a diagonal")
     return written, right.replace("...", hidden)
+
+
+def _without_ones(
+    op: Rewriter, operands: tuple[Operand, ...], terms: list[str]
+) -> tuple[tuple[Operand, ...], list[str]]:
+    """The operands without the axes of size 1 that stretch to another operand's size."""
+    shapes = [
+        x.layout.shape(x.features, op.batch) if isinstance(x, Windowed) else x.shape if isinstance(x, Array) else ()
+        for x in operands
+    ]
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        sizes |= {c: max(n, sizes.get(c, 1)) for c, n in zip(term, shape, strict=True)}
+    kept_operands, kept_terms = [], []
+    for x, term, shape in zip(operands, terms, shapes, strict=True):
+        ones = [i for i, (c, n) in enumerate(zip(term, shape, strict=True)) if n == 1 < sizes[c]]
+        dims = [n for i, n in enumerate(shape) if i not in ones]
+        if ones and isinstance(x, Windowed):
+            features = [f for i in ones if (f := x.layout.feature(i)) is not None]
+            left = tuple(n for f, n in enumerate(x.features) if f not in features)
+            x = _rows(op, x, left).placed(x.layout.without(features))
+        elif ones and isinstance(x, Array):
+            x = Array.of(x.name, x.values.reshape(dims))
+        kept_operands.append(x)
+        kept_terms.append("".join(c for i, c in enumerate(term) if i not in ones))
+    return tuple(kept_operands), kept_terms
 
 
 def _batch_label(op: Rewriter, x: Windowed, term: str) -> str:

@@ -75,6 +75,8 @@ def every(op: Rewriter, x: Windowed, grid: Grid) -> Windowed:
         operands = {"starts": [0] * len(axes), "ends": [FAR] * len(axes), "axes": axes, "steps": steps}
         names = [op.constant(np.array(v, np.int64), k) for k, v in operands.items()]
         return x.on(op.emit("Slice", x, *names)).on_grid(grid)
+    reason = op.fc_refusal(x.elem_type)
+    op.refuse_if(reason, "combines values on different grids, which before opset 10 only floating-point types can")
     flat = op.reshape_features(x, (int(np.prod(x.features)),))  # Slice has no steps yet
     picked = op.emit("MaxPool", flat, kernel_shape=[1] * len(steps), strides=steps)
     return op.reshape_features(flat.on(picked).on_grid(grid), x.features)

@@ -25,10 +25,9 @@ def beside(op: Rewriter, side: Side | Array, x: Windowed) -> Windowed:
     Raises:
         Unliftable: it has no row for each image.
     """
-    rows = (1, op.batch) if isinstance(side, Array) else (op.batch,)
+    shape = op.shapes.of(side.name) or side.shape  # of a constant that is repeated for each image one row is known
     op.refuse_if(
-        not side.shape or side.shape[0] not in rows,
-        f"its input '{side.name}' of shape {list(side.shape)} has no row for each image",
+        shape[:1] != (op.batch,), f"its input '{side.name}' of shape {list(side.shape)} has no row for each image"
     )
     axes = list(range(len(side.shape), len(side.shape) + x.grid_rank))
     if isinstance(side, Array):

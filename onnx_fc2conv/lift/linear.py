@@ -114,7 +114,7 @@ def _on_the_right(op: Rewriter, x: Windowed, weight: Array, transposed: bool, al
     images = x.layout.before
     per_row = (*x.layout.shape(x.features, 1)[:-1],)
     fits = not x.layout.merged and np.broadcast_shapes(which.shape, per_row) == per_row
-    op.refuse_if(not fits, f"its weight '{weight.name}' has a matrix for each image")
+    op.refuse_if(not fits, f"its weight '{weight.name}' has a matrix for each image, or repeats rows of the value")
     which = np.broadcast_to(which, per_row)
     which = (which if images is None else which.squeeze(images)).ravel()
     stack = Array.of(weight.name, weight.values.reshape(-1, *weight.shape[-2:]))

@@ -99,6 +99,8 @@ def lift_covering_pool(op: Rewriter, x: Windowed) -> Windowed:
 
 def _over_window(op: Rewriter, x: Windowed) -> Windowed:
     spatial = len(x.features) - 1
+    if set(x.features[1:]) == {1} and POOLED_BY[op.op_type] != "LpPool" and x.layout.plain:
+        return x  # a pool of one value
     pooled = window_pool(op, x, list(range(2, 2 + spatial)), op.op_type) if x.layout.plain else None
     if pooled is None:
         raise op.refuse("pools values that are no longer laid out as a feature map")

@@ -27,7 +27,7 @@ def lift_reduce(op: Rewriter, x: Windowed, axes_operand: Operand = None) -> Wind
     if pooled is not None:
         return op.reshape_features(pooled, _reduced(x.features, axes, keep)).placed(layout)
     x = op.read(x).placed(layout)
-    if axes_operand is None:
+    if axes_operand is None and op.since < (13 if op.op_type == "ReduceSum" else 18):
         tensor = op.again(x, axes=axes)
     else:
         tensor = op.again(x, op.constant(np.array(axes, np.int64), "axes"))

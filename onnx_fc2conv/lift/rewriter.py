@@ -143,6 +143,8 @@ class Rewriter:
             "" if i is None else i if isinstance(i, str) else i.name if isinstance(i, Array) else i.tensor
             for i in inputs
         ]
+        while inputs_ and not inputs_[-1]:
+            inputs_.pop()
         for key, value in attrs.items():
             attrs[key] = numpy_helper.from_array(value.values) if isinstance(value, Array) else value
         node = helper.make_node(op_type, inputs_, names, name=self._shared.names.fresh(f"{base}/{op_type}"), **attrs)

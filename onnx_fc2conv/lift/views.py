@@ -16,26 +16,35 @@ from .rewriter import Operand, Rewriter
 @lifts("Flatten", "Reshape", "Squeeze", "Unsqueeze", family="view", scaled=True)
 def lift_view(op: Rewriter, x: Windowed, _: Operand = None) -> Windowed:
     """A view that keeps every image's values together; judged by what it does to positions, not by its spelling."""
-    try:
-        layout, order = _viewed(op, x, op.batch)
-    except ValueError as e:
-        if op.batch > 1 and _fits_one_image(op, x):
-            raise BatchBaked(str(e), str(op.op)) from e
-        raise op.refuse(str(e)) from e
+    layout, order = _viewed(op, x)
     if x.unread:
         affine = x.affine.listed(order) if x.affine else None
         return replace(x.reordered(x.unread.order.ravel()[order]).placed(layout), affine=affine)
     return op.reshape_features(_in_order(op, x, order), order.shape).placed(layout)
 
 
-def _viewed(op: Rewriter, x: Windowed, batch: int) -> tuple[Layout, np.ndarray]:
-    after = apply_view(op.op, x.layout.positions(x.features, batch), op.view_operand())
-    return behind_view(after, batch)
+def _viewed(op: Rewriter, x: Windowed) -> tuple[Layout, np.ndarray]:
+    """Where the values of an image are behind the view.
+
+    Raises:
+        BatchBaked: it can be applied to one image only.
+        Unliftable: it mixes images.
+    """
+    operand = op.view_operand()
+    runs = False
+    try:
+        after = apply_view(op.op, x.layout.positions(x.features, op.batch), operand)
+        runs = True
+        return behind_view(after, op.batch)
+    except ValueError as e:
+        if op.batch > 1 and (x.unread is not None or not runs) and _fits_one_image(op, x):
+            raise BatchBaked(str(e), str(op.op)) from e
+        raise op.refuse(str(e)) from e
 
 
 def _fits_one_image(op: Rewriter, x: Windowed) -> bool:
     try:
-        _viewed(op, x, 1)
+        behind_view(apply_view(op.op, x.layout.positions(x.features, 1), op.view_operand()), 1)
     except ValueError:
         return False
     return True
@@ -78,8 +87,11 @@ def one_image(op: Rewriter, x: Windowed) -> Windowed:
 @lifts("Expand", family="view")
 def lift_expand(op: Rewriter, x: Windowed, _: Operand) -> Windowed:
     """Repeats features of size 1; the batch must stay as it is."""
+    target = op.view_operand() or []
+    if op.batch == 1 and x.layout.plain and len(target) == x.rank and target[0] > 1:
+        x = op.reshape_features(op.read(x), (1, *x.features)).placed(Layout(None))  # the one image counts as a feature
     before = x.layout.shape(x.features, op.batch)
-    after = np.broadcast_shapes(before, tuple(op.view_operand() or []))
+    after = np.broadcast_shapes(before, tuple(target))
     added = len(after) - len(before)
     op.refuse_if(x.layout.merged and (added or after[0] != before[0]), "repeats rows of several images")
     layout = x.layout if x.layout.before is None else Layout(x.layout.before + added, x.layout.merged)

@@ -122,9 +122,11 @@ def _work(terms: int, op: Op, plan: Plan, budget: Budget) -> int:
 
 def _terms(op: Op, plan: Plan) -> int:
     """Products in one sum of this node."""
-    if op.op_type in FULLY_CONNECTED and len(op.inputs) > 1:
-        shape = plan.shapes.of(op.inputs[1])
-        return (shape[1] if op.attr("transB", 0) else shape[0]) if shape and len(shape) == 2 else 1
+    if op.op_type == "Einsum":
+        return max((prod(plan.shapes.of(name) or ()) for name in op.inputs if name in plan.constants.static), default=1)
+    if op.op_type in FULLY_CONNECTED:
+        shape = plan.shapes.of(op.inputs[0])
+        return (shape[0] if op.attr("transA", 0) else shape[-1]) if shape else 1
     if "Conv" in op.op_type and len(op.inputs) > 1:
         shape = plan.shapes.of(op.inputs[3 if op.op_type == "QLinearConv" else 1])
         return prod(shape[1:]) if shape else 1
