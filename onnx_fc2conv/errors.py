@@ -45,7 +45,15 @@ class Unliftable(Fc2ConvError):
 
 
 class BatchBaked(Unliftable):
-    """A view that only makes sense for a batch of one, in a model that declares any batch size."""
+    """A view that only makes sense for a batch of one, in a model that declares any batch size.
+
+    Attributes:
+        runs: whether it can be run on several images, and mixes them.
+    """
+
+    def __init__(self, reason: str, node: str | None = None, runs: bool = True) -> None:
+        super().__init__(reason, node)
+        self.runs = runs
 
 
 class PositionDependent(Unliftable):

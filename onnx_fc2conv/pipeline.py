@@ -153,9 +153,12 @@ def _analyse(model: Model, settings: Settings | None = None) -> tuple[Plan, Rewr
     if declared is not None:
         return _lifted(model, shapes.infer(model, declared), None, settings)
     batch, other = PROBED_BATCHES
+    several = shapes.infer(model, batch)
     try:
-        return _lifted(model, shapes.infer(model, batch), shapes.infer(model, other), settings)
-    except BatchBaked:
+        return _lifted(model, several, shapes.infer(model, other), settings)
+    except BatchBaked as e:
+        if e.runs and shapes.can_run(model, several):
+            raise  # the original runs on several images and mixes them
         return _lifted(model, shapes.infer(model, 1), shapes.infer(model, other), settings)
 
 

@@ -96,6 +96,19 @@ def infer(model: Model, batch: int, sizes: Mapping[str, Mapping[int, int]] | Non
     return Shapes(batch, dims, elem_types)
 
 
+def can_run(model: Model, shapes: Shapes) -> bool:
+    """False if some node cannot be run at this batch size; true also where that is not known."""
+    for op in model.ops:
+        if op.op_type == "Gemm":  # ONNX's inference does not compare what is summed
+            a, b = (shapes.of(name) for name in op.inputs[:2])
+            if a and b and a[0 if op.attr("transA", 0) else -1] != b[-1 if op.attr("transB", 0) else 0]:
+                return False
+        known = all(shapes.of(name) is not None for name in op.inputs if name)
+        if op.standard and known and any(shapes.of(name) is None for name in op.outputs if name):
+            return False
+    return True
+
+
 def _skeleton(model: Model, batch: int) -> ModelProto:
     graph = model.proto.graph
     symbols = {v.type.tensor_type.shape.dim[0].dim_param for v in model.inputs if _is_symbolic(v, 0)} - {""}

@@ -100,7 +100,7 @@ def _apply(rewriter: Rewriter, start: Op, plan: Plan, shared: Shared) -> tuple[W
     entry = RULES[op.kind]
     operands = [resolve(rewriter, name, plan, shared) for name in op.inputs]
     for i, operand in enumerate(operands):
-        if isinstance(operand, RunTime) and entry.beside:
+        if isinstance(operand, RunTime) and entry.beside and (i > 1 or entry.family != "linear"):
             operands[i] = operand = plan.constants.row(operand.name) or operand
         if isinstance(operand, RunTime) and entry.family != "view":
             raise op.refuse(f"its input '{operand.name}' is computed at run time, not a constant")

@@ -164,7 +164,7 @@ def _weight(
     kept = [c for c in labels if c in (*shared, *summed, *units)]
     values = values.transpose([kept.index(c) for c in (*shared, *summed, *units) if c in kept])
     inner = [sizes[c] if c in kept else 1 for c in summed]
-    values = values.reshape(*[sizes[c] for c in shared], *inner, *[sizes[c] for c in units])
+    values = values.reshape([*[sizes[c] for c in shared], *inner, *[sizes[c] for c in units]])
     full = np.broadcast_to(values, (*[sizes[c] for c in shared], *dims, *[sizes[c] for c in units]))
     count = int(np.prod([sizes[c] for c in shared]))
     stack = full.reshape(count, int(np.prod(dims)), -1)

@@ -30,15 +30,14 @@ def _viewed(op: Rewriter, x: Windowed) -> tuple[Layout, np.ndarray]:
         BatchBaked: it can be applied to one image only.
         Unliftable: it mixes images.
     """
-    operand = op.view_operand()
     runs = False
     try:
-        after = apply_view(op.op, x.layout.positions(x.features, op.batch), operand)
+        after = apply_view(op.op, x.layout.positions(x.features, op.batch), op.view_operand())
         runs = True
         return behind_view(after, op.batch)
     except ValueError as e:
-        if op.batch > 1 and (x.unread is not None or not runs) and _fits_one_image(op, x):
-            raise BatchBaked(str(e), str(op.op)) from e
+        if op.batch > 1 and _fits_one_image(op, x):
+            raise BatchBaked(str(e), str(op.op), runs) from e
         raise op.refuse(str(e)) from e
 
 

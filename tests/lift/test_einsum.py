@@ -261,14 +261,6 @@ REASONS = {
     "a diagonal of the constant": (einsum("nrk,kk->nrk", M=(4, 4)), "its equation 'nrk,kk->nrk' takes a diagonal"),
     "too few labels": (einsum("nk,km->nm", M=(4, 5)), "its equation 'nk,km->nm' does not fit its operands"),
     "too many labels": (einsum("nark,km->narm", M=(4, 5)), "does not fit its operands"),
-    "two constants": (
-        einsum("nrk,km,mj->nrj", "r, M, L", M=(4, 5), L=(5, 2)),
-        "has more than one constant beside values of the head",
-    ),
-    "a constant beside two values": (
-        einsum("nrk,nrj,kj->nr", "r, r, M", M=(4, 4)),
-        "has more than one constant beside values of the head",
-    ),
     "float64": (
         einsum("nrk,km->nrm", "e, M", "r = Reshape(u, s)\ne = Cast <to = 11> (r)\n", M=np.ones((4, 5))),
         "no float64 Conv",

@@ -294,18 +294,6 @@ MEET = {
 REFUSES = table(
     ALONG_REFUSES,
     NORM_REFUSES,
-    {
-        "values of shape [6] and [1], which is one image": Refuses(
-            spent(
-                "r = Reshape(u, d)\nq = ReduceMax <axes = [1], keepdims = 0> (u)\ny = Sub(r, q)",
-                batch=1,
-                units=6,
-                d=[6],
-            ),
-            "Sub 'y'",
-            "combines values of shape [6] and [N]: the batch would meet features",
-        )
-    },
     {f"{a} and {b}": Refuses(two_places(a, b), "Add 'y'", reason) for (a, b), reason in MEET.items()},
     {
         f"a constant of shape {dims} and {list(PLACES[where].shape)}, batch {where}": Refuses(

@@ -329,7 +329,7 @@ REFUSES = {
     "weight depends on the batch": Refuses(
         spent("s = Shape(u)\nq = Concat <axis = 0> (s, k)\nM = ConstantOfShape(s)\ny = MatMul(u, M)", k=[1]),
         "MatMul 'y'",
-        "its weight is not a constant",
+        "its input 'M' is computed at run time, not a constant",
     ),
     "a stack of weights": Refuses(
         spent("y = MatMul(u, M)", M=(5, 4, 3)), "MatMul 'y'", "its weight 'M' has more axes ([5, 4, 3])"
@@ -362,9 +362,6 @@ REFUSES = {
         spent("i = Cast <to = 6> (u)\ny = MatMul(i, M)", M=some(4, 3, dtype=np.int32)),
         "MatMul 'y'",
         "not for int32",
-    ),
-    "an FC on the map's last axis": Refuses(
-        head("y = MatMul(map, M)", M=(2, 2)), "MatMul 'y'", "not known on a feature map in front of the head"
     ),
 }
 

@@ -374,9 +374,10 @@ REFUSES = {
     "QLinearMatMul of two values": Refuses(
         product(
             f"{FLAT}r = Transpose <perm = [1, 0]> (w)\nd = QLinearMatMul(w, a, az, r, a, az, c, cz)\n"
-            "y = QLinearMatMul(d, a, az, d, a, az, c, cz)"
+            "y = QLinearMatMul(d, a, az, i, a, az, c, cz)",
+            i=stored("int8", 12, 3),
         ),
-        "QLinearMatMul 'y'",
+        "QLinearMatMul 'd'",
         "its weight is not a constant matrix",
     ),
     "QLinearMatMul, a stack of weights": Refuses(

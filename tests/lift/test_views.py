@@ -568,9 +568,6 @@ REFUSES = {
     "Reshape that copies a dim that is not there": Refuses(
         spent("y = Reshape(u, d)", d=[-1, 4, 0]), "Reshape 'y'", "copies a dim that its input does not have"
     ),
-    "Expand repeats the images": Refuses(
-        spent("y = Expand(u, d)", batch=1, d=[3, 4]), "Expand 'y'", "repeats the images of the batch"
-    ),
     "Expand repeats the images, batch second": Refuses(
         spent("r = Transpose(u)\ny = Expand(r, d)", batch=1, d=[4, 3]), "Expand 'y'", "repeats the images of the batch"
     ),
