@@ -12,7 +12,7 @@ from onnx import ModelProto
 import onnx_fc2conv as fc2conv
 
 from ..networks import Head, integers, network, session
-from .tables import Lifts, Refuses, every, head, some, spent, table
+from .tables import Lifts, Refuses, every, head, some, spent, table, unread
 
 PLACES = "it works on positions, and behind "
 ROUNDS = {"terms": 24, "nodes": 8}
@@ -259,6 +259,45 @@ LIFTS = table(
         "positions in another order": Lifts(
             made("t = Transpose <perm = [0, 1, 3, 2]> (r)\ny = ConvTranspose(t, K)", K=(2, 3, 3, 2))
         ),
+        "Pad of a vector": Lifts(spent("y = Pad(u, p)", p=[0, 1, 0, 2])),
+        "Pad of a vector, then another FC": Lifts(spent("q = Pad(u, p)\ny = Gemm(q, M)", p=[0, 1, 0, 2], M=(7, 3))),
+        "Pad of booleans": Lifts(made("q = Greater(r, z)\ny = Pad(q, p)", z=0.0, p=[0, 0, 1, 0, 0, 0, 0, 0])),
+        "Pad of integers": Lifts(made("q = Cast <to = 7> (r)\ny = Pad(q, p)", p=[0, 0, 1, 0, 0, 0, 0, 0])),
+        "Resize of a part": Lifts(
+            made(
+                'y = Resize <mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize"> (r, roi, c)',
+                roi=np.array([0, 0, 0, 0, 1, 1, 0.5, 1], np.float32),
+                c=np.array([1, 1, 2, 2], np.float32),
+            ),
+            **ROUNDS,
+        ),
+        "Resize of the channels": Lifts(made(f"y = Resize <{NEAREST}> (r, , c)", c=np.array([1, 2, 1, 1], np.float32))),
+        "a target shape computed from the code's own": Lifts(
+            spent(
+                "s = Shape(u)\nn = Gather <axis = 0> (s, zero)\nq = Concat <axis = 0> (n, rest)\nr = Reshape(u, q)\n"
+                "y = ConvTranspose(r, K)",
+                zero=[0],
+                rest=[1, 2, 2],
+                K=(1, 2, 2, 2),
+            )
+        ),
+        "what a decoder makes, beside the flattened map": Lifts(
+            made(
+                "q = ConvTranspose(r, K)\nf = Flatten(q)\ng = Concat <axis = 1> (f, v)\ny = Gemm(g, M)",
+                K=(2, 2, 2, 2),
+                M=(36, 3),
+            )
+        ),
+        "an FC on every position, then a Conv over the positions": Lifts(
+            head(
+                "t = Transpose <perm = [0, 2, 3, 1]> (map)\nr = Reshape(t, d)\nm = MatMul(r, M)\n"
+                "q = Transpose <perm = [0, 2, 1]> (m)\nc = Conv <pads = [1, 1]> (q, K)\nf = Flatten(c)\ny = Gemm(f, L)",
+                d=[0, 6, 2],
+                M=(2, 3),
+                K=(2, 3, 3),
+                L=(12, 3),
+            )
+        ),
         "a window of one cell": Lifts(made("y = ConvTranspose(r, K)", window=(1, 1), W=(2, 12), K=(2, 3, 2, 2))),
     },
 )
@@ -311,6 +350,16 @@ REFUSES = table(
             made("[it] y = Resize <axes = [2, 3]> (r, , , z)", opset=18, z=[6, 4]),
             "Resize 'it'",
             "resizes to sizes instead of by factors",
+        ),
+        "Resize by sizes computed from the head": Refuses(
+            made("s = Shape(r)\nz = Mul(s, two)\n[it] y = Resize(r, , , z)", two=[1, 1, 2, 2]),
+            "Resize 'it'",
+            "its input 'z' is computed at run time, not a constant",
+        ),
+        "Pad of the flattened vector": Refuses(
+            unread("[it] t = Pad(v, p)", p=[0, 1, 0, 2], features=15),
+            "Pad 'it'",
+            f"{PLACES}Flatten 'v' they are features",
         ),
         "Pad of the batch": Refuses(
             made("[it] y = Pad(r, p)", batch=1, p=[0, 0, 0, 0, 1, 0, 0, 0]), "Pad 'it'", "pads the batch"
