@@ -142,6 +142,16 @@ LIFTS = table(
         "behind an FC": Lifts(
             spent("r = Reshape(u, d)\nc = Conv(r, K)\ny = Flatten(c)", d=[0, 4, 1, 1], K=(3, 4, 1, 1))
         ),
+        "on positions behind an FC": Lifts(
+            spent("r = Reshape(u, d)\nc = Conv(r, K)\ny = Flatten(c)", d=[0, 2, 2, 1], K=(3, 2, 1, 1))
+        ),
+        "pads around a single position behind an FC": Lifts(
+            spent(
+                "r = Reshape(u, d)\nc = Conv <pads = [1, 1, 1, 1]> (r, K)\ny = Flatten(c)",
+                d=[0, 4, 1, 1],
+                K=(3, 4, 3, 3),
+            )
+        ),
         "of the flattened window": Lifts(
             unread(
                 "r = Reshape(v, d)\nc = Conv(r, K, b)\nt = Flatten(c)",
@@ -179,29 +189,25 @@ LIFTS = table(
 )
 
 REFUSES = {
-    "positions behind an FC": Refuses(
-        spent("r = Reshape(u, d)\n[it] y = Conv(r, K)", d=[0, 2, 2, 1], K=(3, 2, 1, 1)),
-        "Conv 'it'",
-        "only a Conv on a single position is an FC",
-    ),
     "the map's layout again": Refuses(
         unread("m = Reshape(v, d)\nc = Conv(m, K)\nt = Flatten(c)", d=[0, 2, 3, 2], K=(3, 2, 1, 1), features=18),
         "Conv 'c'",
-        "only a Conv on a single position is an FC",
+        "it works on positions, and behind Flatten 'v' they are features",
     ),
-    "a kernel that reaches into pads": Refuses(
-        spent("r = Reshape(u, d)\n[it] y = Conv <pads = [1, 1, 1, 1]> (r, K)", d=[0, 4, 1, 1], K=(3, 4, 3, 3)),
-        "Conv 'it'",
-        "its kernel reaches beyond the position",
+    "the map's layout again, a kernel of several cells": Refuses(
+        unread("m = Reshape(v, d)\nc = Conv(m, K)\nt = Flatten(c)", d=[0, 2, 3, 2], K=(3, 2, 3, 2), features=3),
+        "Conv 'c'",
+        "it works on positions, and behind Flatten 'v' they are features",
     ),
-    "pads around a single position": Refuses(
-        spent(
-            "r = Reshape(u, d)\n[it] c = Conv <pads = [0, 0, 0, 1]> (r, K)\ny = Flatten(c)",
-            d=[0, 4, 1, 1],
-            K=(3, 4, 1, 1),
+    "pads around a single position of the flattened window": Refuses(
+        unread(
+            "r = Reshape(v, d)\nc = Conv <pads = [0, 0, 0, 1]> (r, K)\nt = Flatten(c)",
+            d=[0, 12, 1, 1],
+            K=(3, 12, 1, 1),
+            features=6,
         ),
-        "Conv 'it'",
-        "its kernel reaches beyond the position",
+        "Conv 'c'",
+        "it works on positions, and behind Flatten 'v' they are features",
     ),
     "a bias that is an input": Refuses(
         pooled("c = Conv(p, K, b)\nt = Flatten(c)"),
@@ -213,11 +219,6 @@ REFUSES = {
         spent("r = Reshape(u, d)\nk = Reshape(u, e)\n[it] y = Conv(r, k)", d=[0, 4, 1, 1], e=[1, 4, 1, 1], batch=1),
         "Conv 'it'",
         "its weight or bias depends on the image",
-    ),
-    "a kernel that reaches over a pooled map": Refuses(
-        pooled("c = Conv <pads = [1, 1, 1, 1]> (p, K)\nt = Flatten(c)", K=(4, 2, 3, 3)),
-        "Flatten 't'",
-        "whose size does not follow the input's; the whole map was pooled by GlobalMaxPool 'p'",
     ),
     "one pooled axis of two": Refuses(
         head(
@@ -239,6 +240,13 @@ def test_lifts(row: Lifts) -> None:
 @every(REFUSES)
 def test_refuses(row: Refuses) -> None:
     row.check()
+
+
+def test_a_kernel_that_reaches_over_a_pooled_map_leaves_nothing_to_convert() -> None:
+    """The pool belongs to the backbone then, and with it all that stands behind."""
+    made = pooled("c = Conv <pads = [1, 1, 1, 1]> (p, K)\nt = Flatten(c)", K=(4, 2, 3, 3))
+    with pytest.raises(fc2conv.NothingToConvert, match="no fully connected node stands behind a flattened"):
+        fc2conv.convert(network(made))
 
 
 def test_the_kernel_keeps_its_bytes_and_nothing_is_reshaped() -> None:

@@ -237,6 +237,45 @@ LIFTS = table(
         ),
         "float16": Lifts(pooled("p = GlobalMaxPool(map)\nt = Flatten(p)", dtype=np.float16)),
     },
+    {
+        f"{op_type} of integers of type {to}, opset {opset}": Lifts(
+            pooled(
+                f"i = Cast <to = {to}> (map)\np = {call(op_type, opset, [2, 3], 0, 'i')}\nt = Cast <to = 1> (p)",
+                opset,
+                axes=[2, 3],
+            )
+        )
+        for op_type, to in (("ReduceMax", 6), ("ReduceMin", 7), ("ReduceMax", 3), ("ReduceSum", 6), ("ReduceSum", 7))
+        for opset in (13, 18)
+    },
+    {
+        f"{op_type} of integers, opset 9, before Slice takes its bounds as inputs": Lifts(
+            pooled(
+                f"i = Cast <to = 6> (map)\np = {op_type} <axes = [2, 3]> (i)\nq = Cast <to = 1> (p)\nt = Flatten(q)", 9
+            )
+        )
+        for op_type in ("ReduceSum", "ReduceMax")
+    },
+    {
+        f"{op_type} of integers, window {window}": Lifts(
+            pooled(
+                f"i = Cast <to = 6> (map)\np = {op_type} <keepdims = 0> (i, axes)\nt = Cast <to = 1> (p)",
+                18,
+                window=window,
+                axes=list(range(2, 2 + len(window))),
+            )
+        )
+        for op_type in ("ReduceSum", "ReduceMax")
+        for window in ((1, 1), (1, 3), (4, 2), (5,), (2, 1, 3))
+    },
+    {
+        "the same pools behind an FC": Lifts(
+            spent("m = Reshape(u, d)\np = GlobalMaxPool(m)\ny = Flatten(p)", d=[0, 1, 2, 2])
+        ),
+        "a covering pool behind an FC": Lifts(
+            spent("m = Reshape(u, d)\np = MaxPool <kernel_shape = [2, 2]> (m)\ny = Flatten(p)", d=[0, 1, 2, 2])
+        ),
+    },
 )
 
 REFUSES = {
@@ -257,13 +296,10 @@ REFUSES = {
         "GlobalMaxPool 'p'",
         "pools values that are no longer laid out as a feature map",
     ),
-    "a pool behind an FC": Refuses(
-        spent("m = Reshape(u, d)\np = GlobalAveragePool(m)\ny = Flatten(p)", d=[0, 1, 2, 2]),
-        "GlobalAveragePool 'p'",
-        "pools values that are no longer laid out as a feature map",
-    ),
-    "a covering pool behind an FC": Refuses(
-        spent("m = Reshape(u, d)\np = MaxPool <kernel_shape = [2, 2]> (m)\ny = Flatten(p)", d=[0, 1, 2, 2]),
+    "a covering pool with another layout": Refuses(
+        unread(
+            "m = Reshape(v, d)\np = MaxPool <kernel_shape = [2, 2]> (m)\nt = Flatten(p)", features=3, d=[0, 3, 2, 2]
+        ),
         "MaxPool 'p'",
         "pools values that are no longer laid out as a feature map",
     ),
