@@ -56,7 +56,8 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
         op.refuse_if(min(computed, default=1) < 1, f"its result {computed} is empty")
         if known is None:  # behind an operator that ONNX does not know, inference stops; the size law goes on
             trace.shapes.dims[value.name] = computed
-            trace.shapes.elem_types.setdefault(value.name, trace.shapes.elem_types[op.inputs[0]])
+            if not trace.shapes.elem_types.get(value.name):
+                trace.shapes.elem_types[value.name] = microsoft.result_type(op, trace)
     return made
 
 

@@ -166,6 +166,7 @@ def move_reduce(op: Op, operands: list[Operand], trace: Trace) -> Dims:
 def move_global_pool(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Pools the whole map to one cell, whatever its size."""
     x = only_map(op, operands)
+    op.refuse_if(op.attr("channels_last", 0), "has its channels last")
     trace.blame(op, "global context", "pools the whole map")
     return x.dims[:2] + tuple(d.constant(1) if isinstance(d, Axis) else 1 for d in x.dims[2:])
 

@@ -60,6 +60,7 @@ def move_conv(op: Op, operands: list[Operand], trace: Trace) -> Dims:
 def move_pool(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None]:
     """Pools keep the channels. MaxPool's second output counts positions of the whole map, so it is no map."""
     x = only_map(op, operands)
+    op.refuse_if(op.attr("channels_last", 0), "has its channels last")
     channels = x.dims[1]
     if not isinstance(channels, int):
         raise op.refuse("axis 1 of its input is not the channel axis")

@@ -34,6 +34,7 @@ class Walk:
         self.cuts: dict[str, None] = {}
         self.head: list[Op] = []
         self._pools: dict[str, set[int]] = {}  # for each value of a head, the pools that it was started by
+        self._behind_fc: set[str] = set()
         self._inputs: dict[str, set[str]] = {}  # and the image inputs whose maps it is computed from
 
     def run(self) -> set[int] | None:
@@ -49,11 +50,13 @@ class Walk:
             if not behind and not starts:
                 continue
             pools = set().union(*(self._pools[name] for name in behind)) if behind else set()
-            if behind and pools and (read_maps or (op.op_type in SLIDING and not self._on_one_position(op))):
+            if behind and pools and (read_maps or self._slides_over_map(op, behind)):
                 return pools
             if starts and op.op_type not in VIEWS and not self.trace.keep_pools:
                 pools = {op.index}
             self.head.append(op)
+            if op.op_type in FULLY_CONNECTED or any(name in self._behind_fc for name in behind):
+                self._behind_fc |= set(op.outputs)
             self.cuts |= {name: None for name in read_maps}
             self._pools |= {name: pools for name in op.outputs if name}
             inputs = set().union(*(self._inputs.get(name, set()) for name in behind))
@@ -91,6 +94,11 @@ class Walk:
         if op.op_type in ("AveragePool", "MaxPool", "LpPool"):
             return covers_map(op, [d.size if isinstance(d, Axis) else int(d) for d in dims[2:] if d != "batch"])
         return False
+
+    def _slides_over_map(self, op: Op, behind: list[str]) -> bool:
+        """True for an operator that slides over positions of the map; an FC leaves none, nor does a pool of all."""
+        made_by_fc = any(name in self._behind_fc for name in behind)
+        return op.op_type in SLIDING and not made_by_fc and not self._on_one_position(op)
 
     def _on_one_position(self, op: Op) -> bool:
         """True for a 1x1 Conv on a pooled map of one cell: an FC node, spelled otherwise."""

@@ -18,6 +18,7 @@ from ..rewrite import Windowed
 from .registry import lifts
 from .rewriter import Operand, Rewriter
 
+SAME_SHAPE = ("GroupNormalization", "InstanceNormalization", "LRN")  #: ONNX infers none for the first
 MADE_BY_FC = "positions made by an FC"
 
 
@@ -63,6 +64,8 @@ def per_window(op: Rewriter, x: Windowed, *constants: Operand) -> Windowed:
     op.refuse_if(any(op.op.outputs[1:]), "has a second output")
     op.refuse_if(not all(c is None or isinstance(c, Array) for c in constants), "has operands that are no constants")
     after = op.shapes.of(op.op.outputs[0])
+    if op.op_type in SAME_SHAPE:
+        after = (op.batch, *x.features)
     if after is None or after[:1] != (op.batch,):
         raise op.refuse("the shape of its result is not known")
     x = op.read(x)

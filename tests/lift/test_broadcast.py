@@ -360,8 +360,12 @@ def test_leaves_alone(row: LeavesAlone) -> None:
 
 
 @pytest.mark.parametrize(
-    ("constant", "convs"), [((), 2), ((1,), 2), ((1, 1), 2), (PER_CHANNEL, 2), ((12,), 3)], ids=str
+    ("op_type", "constant", "convs"),
+    [("Mul", c, 2) for c in ((), (1,), (1, 1), PER_CHANNEL, (12,))] + [("Max", PER_CHANNEL, 2), ("Max", (12,), 3)],
+    ids=str,
 )
-def test_only_a_constant_per_feature_costs_a_conv(constant: object, convs: int) -> None:
-    model = fc2conv.convert(network(unread("t = Mul(v, c)", c=constant)), verify=False).model
+def test_only_a_constant_per_feature_that_no_fc_takes_in_costs_a_conv(
+    op_type: str, constant: object, convs: int
+) -> None:
+    model = fc2conv.convert(network(unread(f"t = {op_type}(v, c)", c=constant)), verify=False).model
     assert sum(n.op_type == "Conv" for n in model.graph.node) == convs

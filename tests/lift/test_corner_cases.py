@@ -36,6 +36,21 @@ LIFTS: dict[str, Lifts] = {
     "a stack of matrices with a leading one": Lifts(
         spent("r = Reshape(u, s)\ny = MatMul(r, M)", units=12, s=[0, 3, 1, 4], M=(1, 3, 4, 2))
     ),
+    "a matrix for each of the rows that stand in front of the batch": Lifts(
+        spent("r = Reshape(u, d)\nt = Transpose <perm = [1, 0, 2]> (r)\ny = MatMul(t, M)", d=[0, 2, 2], M=(2, 2, 5))
+    ),
+    # ONNX infers no shape for this operator, though it is its input's
+    "GroupNormalization behind an FC": Lifts(
+        spent(
+            "r = Reshape(u, d)\ny = GroupNormalization <num_groups = 2> (r, s, s)",
+            21,
+            units=12,
+            d=[0, 2, 3, 2],
+            s=np.ones(2, np.float32),
+        ),
+        terms=24,
+        nodes=8,
+    ),
     # one image counts as a feature where its axis is repeated or meets others
     "Expand of one image to three": Lifts(spent("y = Expand(u, d)", batch=1, d=[3, 4])),
     "values of shape [6] and [1], which is one image": Lifts(

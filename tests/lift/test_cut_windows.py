@@ -61,7 +61,7 @@ def test_lifts(row: Lifts) -> None:
 def test_one_shifted_map_for_each_cell_of_the_window(window: tuple[int, ...]) -> None:
     model = fc2conv.convert(network(cast("int64", window, "")), verify=False).model
     counts = [n.op_type for n in model.graph.node]
-    assert counts.count("Slice") == math.prod(window)
+    assert counts.count("Slice") == (math.prod(window) if math.prod(window) > 1 else 0)
     assert counts.count("Concat") == (math.prod(window) > 1)
     assert counts.count("Conv") == 2
 

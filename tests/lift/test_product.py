@@ -366,11 +366,6 @@ REFUSES = {
         "MatMul 'y'",
         "its weight 'M' has a matrix for each image",
     ),
-    "a matrix for each of the rows that stand in front of the batch": Refuses(
-        spent("r = Reshape(u, d)\nt = Transpose <perm = [1, 0, 2]> (r)\ny = MatMul(t, M)", d=[0, 2, 2], M=(2, 2, 5)),
-        "MatMul 'y'",
-        "its weight takes 2 features, and it is fed 2",
-    ),
     "a stack on rows of images": Refuses(
         spent("y = MatMul(u, M)", M=(1, 4, 5)), "MatMul 'y'", "has more axes ([1, 4, 5]) than the value"
     ),
