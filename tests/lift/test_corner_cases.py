@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..networks import Head
 from .tables import Lifts, Refuses, every, spent
 
