@@ -38,3 +38,11 @@ def share_beyond(found: np.ndarray, expected: np.ndarray, tolerance: float) -> f
     with np.errstate(invalid="ignore"):
         beyond = (np.abs(a - b) > tolerance * scale) & np.isfinite(b)
     return float(np.mean(beyond.reshape(-1, beyond.shape[-1]).any(0)))
+
+
+def distances(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """For each answer (along the last axis) the largest difference, relative to the largest of all expected values."""
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    scale = max(float(np.abs(b).max(initial=0.0)), float(np.finfo(np.float64).tiny))
+    largest: np.ndarray = np.abs(a - b).reshape(-1, b.shape[-1]).max(0) / scale
+    return largest

@@ -8,6 +8,7 @@ with the conversion: a Reshape that carries the trained size could not run at an
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
@@ -15,6 +16,7 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 from ..geometry import Grid
 from ..ops import Model
 from ..plan import Plan
+from .precise import Doubled
 from .session import Feeds, Runtime, Session
 
 Cell = tuple[int, ...]
@@ -63,26 +65,29 @@ def cut(
 class Oracle:
     """Sessions of the original and of its two parts."""
 
-    def __init__(self, plan: Plan, runtime: Runtime, original: ModelProto | None = None) -> None:
+    def __init__(self, plan: Plan, runtime: Runtime, original: ModelProto | None = None, default: bool = False) -> None:
         """Load the original and its backbone; heads are loaded when they are first asked for.
 
         Args:
             plan: what was understood of it; what is cut is the plan's model.
             original: the model as it was given, if the plan's is only equivalent to it.
+            default: with all graph optimisations, as users run it.
 
         Raises:
             RuntimeRefusal: the runtime does not load the original or a part of it.
         """
-        self._plan, self._runtime = plan, runtime
+        self._plan, self._load = plan, partial(runtime.load, default=default)
         model = plan.model
-        self.original = runtime.load(original or model.proto, model.folder)
+        self.original = self._load(original or model.proto, model.folder)
         self.map_outputs = [name for name in model.outputs if name in plan.maps and name in model.producer]
         self._inner = list(dict.fromkeys([*(c for c in plan.cuts if c in model.producer), *self.map_outputs]))
         free = {image.name: _untyped(plan, image.name) for image in plan.images}
         self._backbone: Session | None = None
         if self._inner:
-            self._backbone = runtime.load(cut(model, free, self._inner, plan.unbaked), model.folder)
+            self._backbone = self._load(cut(model, free, self._inner, plan.unbaked), model.folder)
         self._heads: dict[tuple[str, ...], Session] = {}
+        self._doubled: dict[tuple[str, ...], Doubled] = {}
+        self._whole = original or model.proto
 
     def maps(self, feeds: Feeds) -> Feeds:
         """The original's backbone on images of any size: the flattened maps, and the maps that are outputs."""
@@ -91,10 +96,11 @@ class Oracle:
 
     def _head(self, outputs: tuple[str, ...]) -> Session:
         if outputs not in self._heads:
-            cuts = {name: _untyped(self._plan, name) for name in self._plan.cuts}
-            part = cut(self._plan.model, cuts, outputs)
-            self._heads[outputs] = self._runtime.load(part, self._plan.model.folder)
+            self._heads[outputs] = self._load(self._part(outputs), self._plan.model.folder)
         return self._heads[outputs]
+
+    def _part(self, outputs: tuple[str, ...]) -> ModelProto:
+        return cut(self._plan.model, {name: _untyped(self._plan, name) for name in self._plan.cuts}, outputs)
 
     def answer(
         self, outputs: tuple[str, ...], maps: Feeds, cell: Cell, stride: tuple[int, ...], trained: Feeds
@@ -108,18 +114,40 @@ class Oracle:
             stride: effective stride of the grid, in pixels.
             trained: inputs of the trained size, for heads that ask for the input's shape.
         """
-        windows = dict(trained)
-        head = self._head(outputs)
+        return self._head(outputs).run(trained | self._windows(maps, cell, stride), list(outputs))
+
+    def precise(
+        self, outputs: tuple[str, ...], maps: Feeds, cell: Cell, stride: tuple[int, ...], trained: Feeds
+    ) -> Feeds:
+        """The same in double precision.
+
+        Raises:
+            RuntimeRefusal: ONNX's evaluator does not run this head in double precision.
+        """
+        if outputs not in self._doubled:
+            self._doubled[outputs] = Doubled(self._part(outputs), self._plan.model.folder)
+        return self._doubled[outputs].run(trained | self._windows(maps, cell, stride), list(outputs))
+
+    def precise_whole(self, outputs: tuple[str, ...], feeds: Feeds) -> Feeds:
+        """The whole original in double precision.
+
+        Raises:
+            RuntimeRefusal: ONNX's evaluator does not run it in double precision.
+        """
+        if () not in self._doubled:
+            self._doubled[()] = Doubled(self._whole, self._plan.model.folder)
+        return self._doubled[()].run(feeds, list(outputs))
+
+    def _windows(self, maps: Feeds, cell: Cell, stride: tuple[int, ...]) -> Feeds:
+        windows = {}
         for name, value in maps.items():
-            if name not in head.inputs:
-                continue
             source = self._plan.maps[name]
             index: list[slice] = [slice(None)] * value.ndim
             for position, axis, i, s in zip(source.spatial, source.axes, cell, stride, strict=not source.pooled):
                 start = i * int(s / axis.stride)
                 index[position] = slice(start, start + axis.size)
             windows[name] = np.ascontiguousarray(value[tuple(index)])
-        return head.run(windows, list(outputs))
+        return windows
 
 
 def _untyped(plan: Plan, name: str) -> ValueInfoProto:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,10 +12,11 @@ from onnx import TensorProto, defs, helper
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv import dtypes, model_io, pipeline
+from onnx_fc2conv.geometry import Grid
 from onnx_fc2conv.verification import bounds, runtime
 from onnx_fc2conv.verification.compare import error
 from onnx_fc2conv.verification.inputs import LEVELS, Images
-from onnx_fc2conv.verification.oracle import Oracle, image_crop, sample_cells
+from onnx_fc2conv.verification.oracle import Oracle, image_crops, sample_cells
 from tests.networks import Head, answers_over, feeds_of, integers, network, places_of
 
 NAN, INF = float("nan"), float("inf")
@@ -110,7 +113,11 @@ def test_a_cell_of_another_stride_is_another_window() -> None:
 def test_an_image_crop_starts_at_the_cell_times_the_stride() -> None:
     plan = pipeline.prepare(*model_io.load(network(TWO_MAPS))).plan
     image = integers((2, 1, 16, 18))
-    np.testing.assert_array_equal(image_crop(plan, image, (1, 2), (4, 6)), image[:, :, 4:12, 12:18])
+    grid = replace(Grid.over(plan.maps["map"].axes), stride=(4, 6))
+    height, width = grid.trained_size
+    crops = image_crops(plan, {"x": image}, grid, (1, 2))
+    assert list(crops) == ["x"]
+    np.testing.assert_array_equal(crops["x"], image[:, :, 4 : 4 + height, 12 : 12 + width])
 
 
 def test_images_are_seeded_and_exact_for_integer_weights() -> None:
