@@ -257,13 +257,16 @@ class Verifier:
         room = tuple((n - t) // s + 1 for n, t, s in zip(size, grid.trained_size, grid.stride, strict=True))
         whole = tuple(map(min, grid_size, room))
         cells = sample_cells(whole, self._bounds.crop_cells(), sum(whole))
-        crops = [feeds | image_crops(self._plan, feeds, grid, cell) for cell in cells]
-        expected = _stacked(names, [self._oracle.original.run(crop, names) for crop in crops])
-        at_cells = _at_cells(found, names, cells)
+
+        def crop(cell: Cell) -> Feeds:
+            return feeds | image_crops(self._plan, feeds, grid, cell)
 
         def exact(name: str, which: np.ndarray) -> np.ndarray:
-            answers = [self._oracle.precise_whole(tuple(names), crops[int(i)]) for i in which]
+            answers = [self._oracle.precise_whole(tuple(names), crop(cells[int(i)])) for i in which]
             return _stacked([name], answers)[name]
+
+        expected = _stacked(names, [self._oracle.original.run(crop(cell), names) for cell in cells])
+        at_cells = _at_cells(found, names, cells)
 
         check = Check("image crops", size, True, (len(cells), int(np.prod(grid_size))))
         if self._conversion.verdict == "exact":
