@@ -73,7 +73,7 @@ class Windowed:
         affine: of an unread value, what is still to be done to each feature; the FC behind it takes it in.
         parts: values whose features stand side by side in this one, which is not computed yet (it has no tensor).
         everywhere: the value is the same for all windows; its grid axes have size 1.
-        behind_fc: an FC stands in front of it, so its features are no positions of the map any more.
+        behind_fc: an FC over all features stands in front of it, so they are no positions of the map any more.
     """
 
     tensor: str

@@ -55,7 +55,7 @@ class Walk:
             if starts and op.op_type not in VIEWS and not self.trace.keep_pools:
                 pools = {op.index}
             self.head.append(op)
-            if op.op_type in FULLY_CONNECTED or any(name in self._behind_fc for name in behind):
+            if self._mixes_all(op) or any(name in self._behind_fc for name in behind):
                 self._behind_fc |= set(op.outputs)
             self.cuts |= {name: None for name in read_maps}
             self._pools |= {name: pools for name in op.outputs if name}
@@ -94,6 +94,13 @@ class Walk:
         if op.op_type in ("AveragePool", "MaxPool", "LpPool"):
             return covers_map(op, [d.size if isinstance(d, Axis) else int(d) for d in dims[2:] if d != "batch"])
         return False
+
+    def _mixes_all(self, op: Op) -> bool:
+        """True for an FC over all features of an image: what it gives are no positions of the map any more."""
+        shape = self.trace.shapes.of(op.outputs[0])
+        return op.op_type in FULLY_CONNECTED and (
+            shape is None or (len(shape) == 2 and shape[0] == self.trace.shapes.batch)
+        )
 
     def _slides_over_map(self, op: Op, behind: list[str]) -> bool:
         """True for an operator that slides over positions of the map; an FC leaves none, nor does a pool of all."""

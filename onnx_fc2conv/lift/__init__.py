@@ -6,6 +6,8 @@ folder are its families. Values go through the head in topological order; nothin
 
 from __future__ import annotations
 
+from onnx import NodeProto
+
 from ..errors import Unliftable
 from ..ops import Op
 from ..plan import Plan
@@ -29,7 +31,7 @@ from . import (
 from .joined import materialised
 from .operands import resolve
 from .registry import RULES, rule_for
-from .rewriter import Rewriter, rename
+from .rewriter import Rewriter
 from .shared import Names, RunTime, Shared, Side
 
 __all__ = ["RULES", "lift"]
@@ -131,7 +133,7 @@ def _settle(rewriter: Rewriter, shared: Shared, name: str, value: Windowed, is_o
         value = materialised(rewriter, value)
     if is_output and not value.layout.plain:
         final = value.on(rewriter.as_original(rewriter.read(value)))
-        rename(rewriter.emitted, final.tensor, name)
+        _rename(rewriter.emitted, final.tensor, name)
         return value
     final = rewriter.read(value) if is_output else value
     made_here = any(final.tensor in node.output for node in rewriter.emitted)
@@ -140,9 +142,18 @@ def _settle(rewriter: Rewriter, shared: Shared, name: str, value: Windowed, is_o
         made_here = True
     if not made_here or final.unread is not None:
         return value
-    rename(rewriter.emitted, final.tensor, name)
+    _rename(rewriter.emitted, final.tensor, name)
     shared.spent = {k: v.on(name) if v.tensor == final.tensor else v for k, v in shared.spent.items()}
     shared.reshaped = {name if k == final.tensor else k: v for k, v in shared.reshaped.items()}
     if value.unread is not None:  # one whose window is a single cell is its own flattened vector
         return value.on(name) if value.tensor == final.tensor else value
     return final.on(name)
+
+
+def _rename(nodes: list[NodeProto], old: str, new: str) -> None:
+    """Rename a value in these nodes."""
+    for node in nodes:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == old:
+                    names[i] = new

@@ -48,6 +48,8 @@ def common(op: Rewriter, values: list[Windowed]) -> Grid:
 
 def ratio(x: Windowed, grid: Grid) -> tuple[int, ...]:
     """How many cells of the value's grid one cell of a coarser one is worth, per axis."""
+    if x.grid.whole_image:
+        return (1,) * x.grid_rank
     return tuple(t // s for t, s in zip(grid.stride, x.grid.stride, strict=True))
 
 

@@ -14,8 +14,8 @@ Where a value has several rows for each image, each row is multiplied on its own
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -25,8 +25,6 @@ from ..rewrite import Unread, Windowed
 from .grids import ratio
 from .integers import dequantised
 from .rewriter import Rewriter, conv_attrs
-
-Arrange = Callable[[np.ndarray], np.ndarray]  #: matrices [S, K, M] -> kernel, by moving and repeating entries only
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +88,8 @@ def times(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None = None) 
     op.refuse_if(weight.inputs != inputs, f"its weight takes {weight.inputs} features, and it is fed {inputs}")
     reason = op.fc_refusal(x.elem_type)
     op.refuse_if(reason, str(reason))
-    return replace(_product(op, x, weight, bias), behind_fc=True)
+    whole = int(np.prod(x.features[:-1])) == 1
+    return replace(_product(op, x, weight, bias), behind_fc=whole or x.behind_fc)
 
 
 def _product(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None) -> Windowed:
@@ -194,49 +193,39 @@ def _kernel(
     array, size = weight.array, int(np.prod(dims[1:]))
     in_order = np.array_equal(order, np.arange(size))
     stored = dequantised(op, array) if scale is None else None
-    if (
-        scale is None
-        and stored is None
-        and rows == 1
-        and weight.transposed
-        and weight.alpha == 1
-        and in_order
-        and not weight.part
-    ):
+    as_stored = weight.transposed and weight.alpha == 1 and not weight.part and rows == 1 and in_order
+    if as_stored and scale is None and stored is None:
         return op.with_dims(array, dims)
-
-    def arrange(values: np.ndarray) -> np.ndarray:
-        matrices = weight.matrices(values, rows)
-        if scale is not None:
-            matrices = (matrices * scale).astype(values.dtype)
-        if in_order:
-            return matrices.reshape(dims)
-        kernel = np.zeros((*matrices.shape[:2], size), matrices.dtype)
-        if np.unique(order).size == order.size:
-            kernel[:, :, order.ravel()] = matrices
-        else:  # a feature that is listed twice is multiplied by the sum of its weights
-            np.add.at(kernel.transpose(2, 0, 1), order.ravel(), matrices.transpose(2, 0, 1))
-        return kernel.reshape(dims)
-
     which = None if weight.which is None else weight.which.tobytes()
-    key = (
-        weight.transposed,
-        weight.alpha,
-        dims,
-        order.tobytes(),
-        which,
-        weight.part,
-        None if scale is None else scale.tobytes(),
-    )
+    scaled = None if scale is None else scale.tobytes()
+    key = (weight.transposed, weight.alpha, dims, order.tobytes(), which, weight.part, scaled)
+    arrange = partial(_arranged, weight=weight, dims=dims, order=order, rows=rows, scale=scale)
     if stored is not None and weight.alpha == 1 and np.unique(order).size == order.size == size:
-        units_axis = 0 if weight.transposed else 1
-        integers = stored.arranged(op, arrange, key, units_axis, rows)
+        integers = stored.arranged(op, arrange, key, 0 if weight.transposed else 1, rows)
         if integers is not None:
             return integers
     values = array.values
     if weight.alpha != 1:
         values = (values * np.asarray(weight.alpha, values.dtype)).astype(values.dtype)
     return op.constant(arrange(values), array.name, *key)
+
+
+def _arranged(
+    values: np.ndarray, weight: Weight, dims: tuple[int, ...], order: np.ndarray, rows: int, scale: np.ndarray | None
+) -> np.ndarray:
+    """Values in place of the weight's, as a kernel; without a scale they are only moved and repeated."""
+    matrices = weight.matrices(values, rows)
+    if scale is not None:
+        matrices = (matrices * scale).astype(values.dtype)
+    size = int(np.prod(dims[1:]))
+    if np.array_equal(order, np.arange(size)):
+        return matrices.reshape(dims)
+    kernel = np.zeros((*matrices.shape[:2], size), matrices.dtype)
+    if np.unique(order).size == order.size:
+        kernel[:, :, order.ravel()] = matrices
+    else:  # a feature that is listed twice is multiplied by the sum of its weights
+        np.add.at(kernel.transpose(2, 0, 1), order.ravel(), matrices.transpose(2, 0, 1))
+    return kernel.reshape(dims)
 
 
 def _bias(op: Rewriter, bias: Array | None, weight: Weight, rows: int, shift: np.ndarray | None = None) -> str | None:

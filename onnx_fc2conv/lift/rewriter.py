@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import NodeProto, TensorProto, defs, helper, numpy_helper
 
 from ..dtypes import fc_refusal, numpy_type
@@ -321,12 +320,3 @@ def conv_attrs(kernel: tuple[int, ...]) -> dict[str, Any]:
     """Attributes of a Conv with this kernel at stride 1, all written out: some parsers know no defaults."""
     ones, zeros = [1] * len(kernel), [0] * len(kernel)
     return {"kernel_shape": list(kernel), "strides": ones, "pads": zeros * 2, "dilations": ones}
-
-
-def rename(nodes: list[onnx.NodeProto], old: str, new: str) -> None:
-    """Rename a value in these nodes."""
-    for node in nodes:
-        for names in (node.input, node.output):
-            for i, name in enumerate(names):
-                if name == old:
-                    names[i] = new

@@ -114,7 +114,7 @@ class Oracle:
             stride: effective stride of the grid, in pixels.
             trained: inputs of the trained size, for heads that ask for the input's shape.
         """
-        return self._head(outputs).run(trained | self._windows(maps, cell, stride), list(outputs))
+        return self._head(outputs).run(trained | self._windows(outputs, maps, cell, stride), list(outputs))
 
     def precise(
         self, outputs: tuple[str, ...], maps: Feeds, cell: Cell, stride: tuple[int, ...], trained: Feeds
@@ -126,7 +126,8 @@ class Oracle:
         """
         if outputs not in self._doubled:
             self._doubled[outputs] = Doubled(self._part(outputs), self._plan.model.folder)
-        return self._doubled[outputs].run(trained | self._windows(maps, cell, stride), list(outputs))
+        windows = self._windows(outputs, maps, cell, stride)
+        return self._doubled[outputs].run(trained | windows, list(outputs))
 
     def precise_whole(self, outputs: tuple[str, ...], feeds: Feeds) -> Feeds:
         """The whole original in double precision.
@@ -138,10 +139,10 @@ class Oracle:
             self._doubled[()] = Doubled(self._whole, self._plan.model.folder)
         return self._doubled[()].run(feeds, list(outputs))
 
-    def _windows(self, maps: Feeds, cell: Cell, stride: tuple[int, ...]) -> Feeds:
+    def _windows(self, outputs: tuple[str, ...], maps: Feeds, cell: Cell, stride: tuple[int, ...]) -> Feeds:
         windows = {}
-        for name, value in maps.items():
-            source = self._plan.maps[name]
+        for name in (name for name in maps if name in self._head(outputs).inputs):
+            source, value = self._plan.maps[name], maps[name]
             index: list[slice] = [slice(None)] * value.ndim
             for position, axis, i, s in zip(source.spatial, source.axes, cell, stride, strict=not source.pooled):
                 start = i * int(s / axis.stride)

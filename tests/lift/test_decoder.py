@@ -288,16 +288,6 @@ LIFTS = table(
                 M=(36, 3),
             )
         ),
-        "an FC on every position, then a Conv over the positions": Lifts(
-            head(
-                "t = Transpose <perm = [0, 2, 3, 1]> (map)\nr = Reshape(t, d)\nm = MatMul(r, M)\n"
-                "q = Transpose <perm = [0, 2, 1]> (m)\nc = Conv <pads = [1, 1]> (q, K)\nf = Flatten(c)\ny = Gemm(f, L)",
-                d=[0, 6, 2],
-                M=(2, 3),
-                K=(2, 3, 3),
-                L=(12, 3),
-            )
-        ),
         "a window of one cell": Lifts(made("y = ConvTranspose(r, K)", window=(1, 1), W=(2, 12), K=(2, 3, 2, 2))),
     },
 )
@@ -334,6 +324,20 @@ def named(line: str) -> str:
 
 
 REFUSES = table(
+    {
+        "an FC on every position, then a Conv over the positions": Refuses(
+            head(
+                "t = Transpose <perm = [0, 2, 3, 1]> (map)\nr = Reshape(t, d)\nm = MatMul(r, M)\n"
+                "q = Transpose <perm = [0, 2, 1]> (m)\nc = Conv <pads = [1, 1]> (q, K)\nf = Flatten(c)\ny = Gemm(f, L)",
+                d=[0, 6, 2],
+                M=(2, 3),
+                K=(2, 3, 3),
+                L=(12, 3),
+            ),
+            "Conv 'c'",
+            f"{PLACES}Reshape 'r' they are features",
+        )
+    },
     {
         f"{name} in front of an FC": Refuses(
             in_front(line, opset, weights), named(line), f"{PLACES}Flatten 'v' they are features: what flattens there"

@@ -17,7 +17,7 @@ from onnx_fc2conv.verification import bounds, runtime
 from onnx_fc2conv.verification.compare import error
 from onnx_fc2conv.verification.inputs import LEVELS, Images
 from onnx_fc2conv.verification.oracle import Oracle, image_crops, sample_cells
-from onnx_fc2conv.verification.session import runtime
+from onnx_fc2conv.verification.session import runtime as runtime_of
 from tests.networks import Head, answers_over, feeds_of, integers, network, places_of
 
 NAN, INF = float("nan"), float("inf")
@@ -77,7 +77,7 @@ TWO_MAPS = Head(
 
 def two_maps() -> tuple[Oracle, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """An oracle, the values of all inputs at an enlarged size, and the maps there."""
-    oracle = Oracle(pipeline.prepare(*model_io.load(network(TWO_MAPS))).plan, runtime("onnxruntime"))
+    oracle = Oracle(pipeline.prepare(*model_io.load(network(TWO_MAPS))).plan, runtime_of("onnxruntime"))
     feeds = feeds_of(TWO_MAPS, (4, 6))
     return oracle, feeds, oracle.maps(feeds)
 
