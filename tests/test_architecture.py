@@ -6,6 +6,7 @@ Leaves know nothing of the rooms. Rooms know leaves and themselves. Only the pip
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -275,3 +276,12 @@ def test_a_verified_conversion_does_import_onnxruntime(tmp_path: Path) -> None:
     """What the test above looks for can be found."""
     modules = imported("from onnx_fc2conv import cli; cli.main([MODEL, OUT])", tmp_path / "out.onnx")
     assert {"onnxruntime", "rich"} <= modules
+
+
+def test_every_folder_is_installed() -> None:
+    """A package that is not listed is there in a checkout and missing from an installation."""
+    listed = re.findall(
+        r'"(onnx_fc2conv[\w.]*)"', (PACKAGE.parent / "pyproject.toml").read_text().split("packages = [")[1]
+    )
+    folders = {".".join([NAME, *path.parent.relative_to(PACKAGE).parts]) for path in PACKAGE.rglob("__init__.py")}
+    assert set(listed) == folders

@@ -17,8 +17,12 @@ refused(
     because="its result is random, so no answer could be checked",
 )
 refused(
-    "DynamicQuantizeLinear",
+    *("DynamicQuantizeLinear", "com.microsoft.DynamicQuantizeMatMul"),
     because="its scale is computed over the whole tensor, so a larger image would change every answer",
+)
+refused(
+    "com.microsoft.MatMulNBits",
+    because="its weights are packed in blocks of a few bits, which no Conv takes: have them dequantised first",
 )
 refused(
     "MeanVarianceNormalization",

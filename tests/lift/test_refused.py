@@ -83,6 +83,19 @@ NEVER: dict[str, tuple[str, int, dict[str, object], str]] = {
         {},
         "its scale is computed over the whole tensor",
     ),
+    "com.microsoft.DynamicQuantizeMatMul": (
+        "y = com.microsoft.DynamicQuantizeMatMul(u, K, s)",
+        17,
+        {"K": some(4, 3, dtype=np.int8), "s": np.float32(0.5)},
+        "its scale is computed over the whole tensor",
+    ),
+    "com.microsoft.MatMulNBits": (
+        "r = Concat <axis = 1> (u, u, u, u)\ny = com.microsoft.MatMulNBits <K = 16, N = 3, bits = 4, block_size = 16> "
+        "(r, K, s)",
+        17,
+        {"K": np.zeros((3, 1, 8), np.uint8), "s": np.ones(3, np.float32)},
+        "its weights are packed in blocks of a few bits",
+    ),
     "MeanVarianceNormalization": ("y = MeanVarianceNormalization <axes = [1]> (u)", 17, {}, POSITIONS),
     "SequenceConstruct": ("s = SequenceConstruct(u, u)\ny = ConcatFromSequence <axis = 1> (s)", 17, {}, SEQUENCE),
     "SplitToSequence": (
