@@ -15,6 +15,8 @@ from .affine import can_wait, scaled
 from .registry import lifts
 from .rewriter import Operand, Rewriter
 
+CANCELS = 64  #: ratio of mean and deviation up to which their difference may be taken behind the sum
+
 
 @lifts("BatchNormalization", family="per channel", scaled=True)
 def lift_batch_norm(op: Rewriter, x: Windowed, *statistics: Operand) -> Windowed:
@@ -26,8 +28,9 @@ def lift_batch_norm(op: Rewriter, x: Windowed, *statistics: Operand) -> Windowed
     op.refuse_if(x.rank < 2, "has no channel axis")
     channel = op.feature_axis(1, x)
     op.refuse_if(op.attr("spatial", 1) == 0 and len(x.features) > 1, "spatial=0 keeps statistics per position")
-    if can_wait(x):
-        return _waiting(op, x, channel - 1, [s for s in statistics if isinstance(s, Array)])
+    waiting = _waiting(op, x, channel - 1, [s for s in statistics if isinstance(s, Array)]) if can_wait(x) else None
+    if waiting is not None:
+        return waiting
     there = [channel - 1, *(f for f in range(len(x.features)) if f != channel - 1)]
     back = [there.index(f) for f in range(len(there))]
     names = [s.name for s in statistics if isinstance(s, Array)]
@@ -35,11 +38,17 @@ def lift_batch_norm(op: Rewriter, x: Windowed, *statistics: Operand) -> Windowed
     return op.permute(front.on(op.again(front, *names, spatial=None)), back)
 
 
-def _waiting(op: Rewriter, x: Windowed, feature: int, statistics: list[Array]) -> Windowed:
-    """``(x - mean) / sqrt(var + epsilon) * scale + bias``, waiting for the FC."""
+def _waiting(op: Rewriter, x: Windowed, feature: int, statistics: list[Array]) -> Windowed | None:
+    """``(x - mean) / sqrt(var + epsilon) * scale + bias``, waiting for the FC.
+
+    ``None`` where the mean is so much larger than the deviation that it has to be subtracted before anything is summed.
+    """
     dims = [-1 if f == feature else 1 for f in range(len(x.features))]
     scale, bias, mean, var = (s.values.astype(np.float64).reshape(dims) for s in statistics)
-    factor = scale / np.sqrt(var + op.attr("epsilon", 1e-5))
+    deviation = np.sqrt(var + op.attr("epsilon", 1e-5))
+    if np.any(np.abs(mean) > CANCELS * deviation):
+        return None
+    factor = scale / deviation
     return scaled(x, factor, bias - mean * factor)
 
 

@@ -120,3 +120,11 @@ def test_it_is_verified_with_rounding() -> None:
     made = scaled("t = Mul(v, c)\n", c=np.linspace(0.1, 3.0, 12, dtype=np.float32))
     assert_lifted(made, tolerance=ROUNDED)
     assert fc2conv.convert(network(made)).report.verified
+
+
+def test_a_mean_far_from_zero_is_subtracted_before_the_sum() -> None:
+    """Behind the sum, the difference of two large numbers would be left."""
+    statistics = {"s": np.ones(12), "b": np.zeros(12), "m": np.full(12, 1e4), "q": np.ones(12)}
+    made = scaled("t = BatchNormalization(v, s, b, m, q)", **{k: v.astype(np.float32) for k, v in statistics.items()})
+    model = fc2conv.convert(network(made), verify=False).model
+    assert [n.op_type for n in model.graph.node].count("BatchNormalization") == 1
