@@ -32,7 +32,7 @@ from .joined import materialised
 from .operands import resolve
 from .registry import RULES, rule_for
 from .rewriter import Rewriter
-from .shared import Names, RunTime, Shared, Side
+from .shared import Names, Repeated, RunTime, Shared, Side
 
 __all__ = ["RULES", "lift"]
 
@@ -103,7 +103,8 @@ def _apply(rewriter: Rewriter, start: Op, plan: Plan, shared: Shared) -> tuple[W
     operands = [resolve(rewriter, name, plan, shared) for name in op.inputs]
     for i, operand in enumerate(operands):
         if isinstance(operand, RunTime) and entry.beside and (i > 1 or entry.family != "linear"):
-            operands[i] = operand = plan.constants.row(operand.name) or operand
+            row = plan.constants.row(operand.name)
+            operands[i] = operand = Repeated(rewriter.frozen(row)) if row else operand
         if isinstance(operand, RunTime) and entry.family != "view":
             raise op.refuse(f"its input '{operand.name}' is computed at run time, not a constant")
         if isinstance(operand, Side) and not entry.beside:

@@ -17,7 +17,7 @@ from .grids import aligned
 from .joined import beside, materialised
 from .registry import lifts
 from .rewriter import Operand, Rewriter
-from .shared import Side
+from .shared import Repeated, Side
 
 NOT_BROADCASTING_BEFORE_8 = frozenset("Max Mean Min Sum".split())
 
@@ -39,6 +39,7 @@ def broadcast(op: Rewriter, op_type: str, operands: list[Operand], elem_type: in
         Unliftable: ranks differ (the batch axis would meet a feature axis), grids differ, or the batch changes.
     """
     one = next(x for x in operands if isinstance(x, Windowed))
+    operands = [x.row if isinstance(x, Repeated) else x for x in operands]
     alone = [isinstance(x, Side) and x.shape in ((), (1,)) for x in operands]
     operands = [x if scalar else _value(op, x, one) for x, scalar in zip(operands, alone, strict=True)]
     lifted = _same_rank(op, [x for x in operands if isinstance(x, Windowed)])

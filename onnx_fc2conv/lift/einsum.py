@@ -168,4 +168,5 @@ def _weight(
     full = np.broadcast_to(values, (*[sizes[c] for c in shared], *dims, *[sizes[c] for c in units]))
     count = int(np.prod([sizes[c] for c in shared]))
     stack = full.reshape(count, int(np.prod(dims)), -1)
-    return Weight(Array.of(constant.name, stack), which=np.repeat(np.arange(count), free))
+    made_by = (labels, *shared, "|", *summed, "|", *units)
+    return Weight(Array.of(constant.name, stack), which=np.repeat(np.arange(count), free), made_by=made_by)

@@ -16,23 +16,24 @@ from ..ops import Array
 from ..rewrite import Windowed
 from .grids import common, every
 from .rewriter import Rewriter
-from .shared import Side
+from .shared import Repeated, Side
 
 
-def beside(op: Rewriter, side: Side | Array, x: Windowed) -> Windowed:
+def beside(op: Rewriter, side: Side | Array | Repeated, x: Windowed) -> Windowed:
     """A constant, or a value of another input than an image, as one that is the same for every window of ``x``.
 
     Raises:
         Unliftable: it has no row for each image.
     """
-    shape = op.shapes.of(side.name) or side.shape  # of a constant that is repeated for each image one row is known
+    repeated = isinstance(side, Repeated)
+    side = side.row if isinstance(side, Repeated) else side
     op.refuse_if(
-        shape[:1] != (op.batch,), f"its input '{side.name}' of shape {list(side.shape)} has no row for each image"
+        not repeated and side.shape[:1] != (op.batch,),
+        f"its input '{side.name}' of shape {list(side.shape)} has no row for each image",
     )
     axes = list(range(len(side.shape), len(side.shape) + x.grid_rank))
     if isinstance(side, Array):
-        values = side if side.tensor is not None else op.frozen(side)
-        tensor = op.with_dims(values, (*side.shape, *[1] * x.grid_rank))
+        tensor = op.with_dims(side, (*side.shape, *[1] * x.grid_rank))
     elif op.since < 13:
         tensor = op.emit("Unsqueeze", side.name, axes=axes)
     else:
@@ -49,7 +50,7 @@ def joined(op: Rewriter, values: list[Windowed]) -> Windowed:
     parts = [part for x in values for part in (x.parts or (x,))]
     grid = common(op, [x for x in parts if not x.everywhere])
     count = sum(x.features[0] for x in parts)
-    return replace(parts[0], tensor="", features=(count,), grid=grid, unread=None, parts=tuple(parts), everywhere=False)
+    return replace(parts[0].spent("", (count,)), grid=grid, parts=tuple(parts))
 
 
 def can_wait(values: list[Windowed], axis: int) -> bool:
@@ -62,9 +63,14 @@ def materialised(op: Rewriter, x: Windowed) -> Windowed:
     """The value itself, computed if it was not."""
     if not x.parts:
         return x
-    return op.once(
-        ("joined", *((p.tensor, p.unread and p.unread.order.tobytes()) for p in x.parts)), lambda: _joined(op, x)
-    )
+    return op.once(("joined", x.grid.stride, *map(_identity, x.parts)), lambda: _joined(op, x))
+
+
+def _identity(part: Windowed) -> tuple[object, ...]:
+    """What tells a part from any other."""
+    order = part.unread.order.tobytes() if part.unread else None
+    pending = (part.affine.scale.tobytes(), part.affine.shift.tobytes()) if part.affine else None
+    return part.tensor, part.grid.stride, order, pending
 
 
 def _joined(op: Rewriter, x: Windowed) -> Windowed:

@@ -13,7 +13,7 @@ from .joined import beside, materialised
 from .product import Weight, times
 from .registry import lifts
 from .rewriter import Operand, Rewriter
-from .shared import Side
+from .shared import Repeated, Side
 from .views import transpose
 
 
@@ -146,8 +146,7 @@ def gemm(op: Rewriter, a: Operand, b: Operand, c: Operand) -> Windowed:
     """
     alpha, beta = float(op.attr("alpha", 1.0)), float(op.attr("beta", 1.0))
     swap_a, swap_b = bool(op.attr("transA", 0)), bool(op.attr("transB", 0))
-    if beta == 0:
-        c = None
+    c = None if beta == 0 else c.row if isinstance(c, Repeated) else c
     if isinstance(a, Windowed) and isinstance(b, Array) and isinstance(c, Array):
         units = b.shape[0 if swap_b else 1]
         if c.shape in ((), (1,), (units,), (1, 1), (1, units)):

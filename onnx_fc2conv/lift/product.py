@@ -36,6 +36,7 @@ class Weight:
         transposed: the array is ``[M, K]`` instead.
         alpha: factor of all products.
         which: for each row of the value, the matrix that it is multiplied with.
+        made_by: tells arrays of one name apart, where they are made of it in different ways.
         part: the first and behind the last of the features that it is meant for; all of them if ``None``.
     """
 
@@ -44,6 +45,7 @@ class Weight:
     alpha: float = 1.0
     which: np.ndarray | None = None
     part: tuple[int, int] | None = None
+    made_by: tuple[object, ...] = ()
 
     @property
     def inputs(self) -> int:
@@ -198,7 +200,7 @@ def _kernel(
         return op.with_dims(array, dims)
     which = None if weight.which is None else weight.which.tobytes()
     scaled = None if scale is None else scale.tobytes()
-    key = (weight.transposed, weight.alpha, dims, order.tobytes(), which, weight.part, scaled)
+    key = (weight.transposed, weight.alpha, dims, order.tobytes(), which, weight.part, weight.made_by, scaled)
     arrange = partial(_arranged, weight=weight, dims=dims, order=order, rows=rows, scale=scale)
     if stored is not None and weight.alpha == 1 and np.unique(order).size == order.size == size:
         integers = stored.arranged(op, arrange, key, 0 if weight.transposed else 1, rows)

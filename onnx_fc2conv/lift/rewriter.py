@@ -14,9 +14,9 @@ from ..errors import Unliftable
 from ..ops import Array, Op
 from ..plan import Cause
 from ..rewrite import Affine, Windowed
-from .shared import RunTime, Shared, Side
+from .shared import Repeated, RunTime, Shared, Side
 
-Operand = Windowed | Array | RunTime | Side | None
+Operand = Windowed | Array | Repeated | RunTime | Side | None
 
 FIXED_TYPES = {"tensor(bool)": TensorProto.BOOL, "tensor(int64)": TensorProto.INT64}
 FAR = 2**31 - 1  #: an end that means "to the last"
@@ -219,7 +219,10 @@ class Rewriter:
             order = self.constant(x.unread.order.ravel().astype(np.int64), "order")
             flat = flat.spent(self.emit("Gather", flat, order, axis=1), (x.unread.order.size,))
         flat = self.reshape_features(flat, x.features).placed(x.layout)
-        return self._scaled(flat, x.affine) if x.affine else flat
+        if x.affine is None:
+            return flat
+        affine, scaled = x.affine, ("scaled", flat.tensor, x.affine.scale.tobytes(), x.affine.shift.tobytes())
+        return self.once(scaled, lambda: self._scaled(flat, affine)).placed(x.layout)
 
     def _scaled(self, x: Windowed, affine: Affine) -> Windowed:
         """The pending scale and shift, carried out."""

@@ -13,7 +13,7 @@ from .grids import aligned
 from .joined import beside, can_wait, joined, materialised, spread
 from .registry import lifts
 from .rewriter import Operand, Rewriter
-from .shared import Side
+from .shared import Repeated, Side
 
 
 @lifts("Concat", family="select features", beside=True, scaled=True)
@@ -21,7 +21,7 @@ def lift_concat(op: Rewriter, *operands: Operand) -> Windowed:
     """Features of several lifted values side by side, among them values that are the same for every window."""
     one = next(x for x in operands if isinstance(x, Windowed))
     op.refuse_if(not one.layout.plain, "joins values of which the batch axis is not the first")
-    lifted = [beside(op, x, one) if isinstance(x, Side | Array) else x for x in operands]
+    lifted = [beside(op, x, one) if isinstance(x, Side | Array | Repeated) else x for x in operands]
     values = [x for x in lifted if isinstance(x, Windowed)]
     first = values[0]
     axis = op.feature_axis(op.attr("axis", 1), first)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..ops import Array
 from ..plan import Plan
 from ..rewrite import Rewrite, Windowed
 
@@ -30,6 +31,17 @@ class Side:
     name: str
     shape: tuple[int, ...]
     elem_type: int
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """An operand that repeats one row for each image of the batch.
+
+    Attributes:
+        row: the row as a new constant ``[1, ..]``.
+    """
+
+    row: Array
 
 
 class Names:

@@ -87,6 +87,21 @@ LIFTS = table(
         "both an FC and an output": Lifts(
             head("v = Flatten(map)\nt = Mul(v, c)\ny = MatMul(t, W)", c=(12,), W=(12, 4), outputs="y t")
         ),
+        "joined with what it was, twice, each with a scale of its own": Lifts(
+            head(
+                "v = Flatten(map)\ns = Mul(v, c)\nt = Mul(v, d)\na = Concat <axis = 1> (s, v)\n"
+                "b = Concat <axis = 1> (t, v)\np = ReduceMax <axes = [1]> (a)\nq = ReduceMax <axes = [1]> (b)\n"
+                "u = MatMul(a, W)\nw = MatMul(b, W)\nx1 = Sub(u, p)\nx2 = Sub(w, q)\ny = Sub(x1, x2)",
+                c=(12,),
+                d=integers((12,), 9, 1, 4),
+                W=(24, 3),
+            )
+        ),
+        "read by two": Lifts(
+            scaled(
+                "t = Mul(v, c)", "p = ReduceMax <axes = [1]> (t)\nr = Relu(t)\nu = MatMul(r, W)\ny = Sub(u, p)", c=(12,)
+            )
+        ),
         "a scale with one value per channel": Lifts(
             scaled("t = Mul(v, c)", c=np.repeat(integers((2,), 3), 6)),
         ),

@@ -58,7 +58,33 @@ LIFTS: dict[str, Lifts] = {
     "values of shape [6] and [1], which is one image": Lifts(
         spent("r = Reshape(u, d)\nq = ReduceMax <axes = [1], keepdims = 0> (u)\ny = Sub(r, q)", batch=1, units=6, d=[6])
     ),
+    "one constant in two Einsums, each with its labels in another order": Lifts(
+        spent(
+            'r = Reshape(u, s)\na = Einsum <equation = "nrk,rkm->nrm"> (r, M)\n'
+            'b = Einsum <equation = "nrk,krm->nrm"> (r, M)\ny = Sub(a, b)',
+            units=9,
+            s=[0, 3, 3],
+            M=(3, 3, 3),
+        )
+    ),
     # a constant that is the same for every image, however many there are
+    "one number for each image": Lifts(
+        spent(
+            "s = Shape(u)\nn = Gather(s, zero)\nd = Concat <axis = 0> (n, one)\nc = Expand(two, d)\ny = Mul(u, c)",
+            zero=[0],
+            one=[1],
+            two=np.float32([[2]]),
+        )
+    ),
+    "a row for each image as Gemm's C": Lifts(
+        spent(
+            "s = Shape(u)\nn = Gather(s, zero)\nd = Concat <axis = 0> (n, one)\nc = Expand(two, d)\ny = Gemm(u, M, c)",
+            zero=[0],
+            one=[3],
+            two=np.float32([[2, 3, 4]]),
+            M=(4, 3),
+        )
+    ),
     "a constant that depends on the batch": Lifts(spent("s = Shape(u)\nc = ConstantOfShape(s)\ny = Add(u, c)")),
     "a constant that depends on the batch of the flattened vector": Lifts(
         spent("s = Shape(v)\nc = ConstantOfShape(s)\ny = Add(v, c)", outputs="y u")
