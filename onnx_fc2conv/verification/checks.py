@@ -22,12 +22,13 @@ from ..conversion import Conversion, Sizes, text, words
 from ..errors import UnreadableModel, VerificationFailed
 from ..rewrite import Windowed
 from .bounds import Bounds
+from .choice import runtime
 from .compare import FLOATS, error
 from .inputs import Images
 from .judgement import Exact, Judgement
 from .oracle import Cell, Oracle, image_crops, sample_cells
 from .outcome import Check, Deviation, Outcome
-from .session import Feeds, RuntimeRefusal, opset_of, runtime
+from .session import Feeds, RuntimeRefusal, opset_of
 from .structure import require_converted, require_valid
 
 Progress = Callable[[str, int, int], None]

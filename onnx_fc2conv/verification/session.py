@@ -1,4 +1,4 @@
-"""What the checks need of a runtime, whichever it is, and the one place that chooses it."""
+"""What the checks need of a runtime, whichever it is."""
 
 from __future__ import annotations
 
@@ -57,17 +57,6 @@ class Runtime(Protocol):
 
     def newest_opset(self) -> int:
         """The newest opset of the default domain that the library loads."""
-
-
-def runtime(name: str) -> Runtime:
-    """The runtime of this name, a value of ``settings.RUNTIMES``; only its own library is imported."""
-    if name == "reference":
-        from .reference import Reference
-
-        return Reference()
-    from .runtime import OnnxRuntime
-
-    return OnnxRuntime()
 
 
 def external(proto: ModelProto, folder: str) -> Feeds:

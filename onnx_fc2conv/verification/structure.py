@@ -12,7 +12,8 @@ from ..errors import UnreadableModel, VerificationFailed
 from ..ops import FULLY_CONNECTED
 from ..plan import FeatureMap
 from ..tensors import bytes_for, tensors
-from .session import RuntimeRefusal, one_line, runtime
+from .choice import runtime
+from .session import RuntimeRefusal, one_line
 
 
 def require_valid(proto: ModelProto, original: ModelProto) -> None:

@@ -14,10 +14,10 @@ import onnx_fc2conv as fc2conv
 from onnx_fc2conv import dtypes, model_io, pipeline
 from onnx_fc2conv.geometry import Grid
 from onnx_fc2conv.verification import bounds, runtime
+from onnx_fc2conv.verification.choice import runtime as runtime_of
 from onnx_fc2conv.verification.compare import error
 from onnx_fc2conv.verification.inputs import LEVELS, Images
 from onnx_fc2conv.verification.oracle import Oracle, image_crops, sample_cells
-from onnx_fc2conv.verification.session import runtime as runtime_of
 from tests.networks import Head, answers_over, feeds_of, integers, network, places_of
 
 NAN, INF = float("nan"), float("inf")

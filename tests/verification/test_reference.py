@@ -23,7 +23,8 @@ import onnx_fc2conv as fc2conv
 from onnx_fc2conv import dtypes, model_io, pipeline, verification
 from onnx_fc2conv.settings import Settings
 from onnx_fc2conv.verification import bounds
-from onnx_fc2conv.verification.session import Runtime, RuntimeRefusal, runtime
+from onnx_fc2conv.verification.choice import runtime
+from onnx_fc2conv.verification.session import Runtime, RuntimeRefusal
 from tests.networks import Head, answers, assert_close, integers, network
 from tests.test_images import CASES as IMAGES
 
