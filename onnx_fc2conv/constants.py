@@ -15,6 +15,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from .errors import Unliftable
+from .inference import infer_node
 from .ops import BROADCASTING, REDUCTIONS, UNARY, VIEWS, Array, Model, Op
 from .shapes import SMALL, Shapes
 
@@ -76,7 +77,7 @@ class Constants:
         """
         shapes = self._shapes[probe]
         for op in self._model.ops:
-            if not op.standard or op.captured or all(shapes.of(name) is not None for name in op.outputs if name):
+            if op.captured or all(shapes.of(name) is not None for name in op.outputs if name):
                 continue
             types = {name: shapes.type_of(name) for name in op.inputs if name}
             given = {name: t for name, t in types.items() if t is not None}
@@ -84,7 +85,7 @@ class Constants:
                 continue
             known = {name: self._value(name, probe) for name in given if name in self.static and _small(shapes, name)}
             data = {name: onnx.numpy_helper.from_array(a.values, name) for name, a in known.items() if a is not None}
-            shapes.note(_infer(op, self._model, given, data))
+            shapes.note(infer_node(op, self._model, given, data))
 
     def _classify(self) -> None:
         """Fill ``static`` (independent of the image) and ``measured`` (of those, what comes from a ``Shape``)."""
@@ -189,21 +190,6 @@ class Constants:
 def _small(shapes: Shapes, name: str) -> bool:
     dims = shapes.of(name)
     return dims is not None and int(np.prod(dims, dtype=object)) <= SMALL
-
-
-def _infer(
-    op: Op, model: Model, types: dict[str, onnx.TypeProto], data: dict[str, onnx.TensorProto]
-) -> dict[str, onnx.TypeProto]:
-    """Types of a node's outputs by ONNX's own rule for its operator; nothing where that knows no more."""
-    node = model.proto.graph.node[op.index]
-    try:
-        schema = onnx.defs.get_schema(op.op_type, op.since, "")
-        inferred: dict[str, onnx.TypeProto] = onnx.shape_inference.infer_node_outputs(
-            schema, node, types, data, opset_imports=list(model.proto.opset_import)
-        )
-    except Exception:  # the rule raises several types for what does not fit; then it stays unknown
-        return {}
-    return inferred
 
 
 def _constant_node(op: Op, name: str) -> Array | None:

@@ -8,7 +8,7 @@ from ..plan import Dims, FeatureMap
 from .registry import Operand, Trace, moves
 
 
-@moves("MatMul", "Gemm")
+@moves("MatMul", "Gemm", "com.microsoft.FusedGemm", "com.microsoft.FusedMatMul")
 def move_product(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """``x @ W`` with the channels last: a 1x1 Conv in all but name, or an FC on a map that was pooled to a vector."""
     if not isinstance(operands[0], FeatureMap):
@@ -17,6 +17,7 @@ def move_product(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     if not isinstance(weight, Array) or isinstance(x.dims[-1], Axis) or len(weight.shape) != 2:
         raise op.fits_one_size("multiplies positions, so it fits the trained size only")
     op.refuse_if(x.dims[-1] == "batch" or op.attr("transA", 0), "sums over the batch")
+    op.refuse_if(op.attr("transBatchA", 0) or op.attr("transBatchB", 0), "transposes a stack of matrices")
     return (*x.dims[:-1], weight.shape[0 if op.attr("transB", 0) else 1])
 
 

@@ -111,7 +111,7 @@ class Walk:
         """True for a 1x1 Conv on a pooled map of one cell: an FC node, spelled otherwise."""
         shapes = [self.trace.shapes.of(name) for name in op.inputs[:2]]
         one = all(shape is not None and set(shape[2:]) == {1} for shape in shapes)
-        return op.kind == "Conv" and one and not any(op.attr("pads") or ())
+        return op.kind in ("Conv", "com.microsoft.FusedConv") and one and not any(op.attr("pads") or ())
 
     def _flattens(self, op: Op, x: FeatureMap) -> bool:
         if not self.trace.keep_pools and all(a.law.is_constant for a in x.axes):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from ..dtypes import numpy_type
@@ -15,6 +18,14 @@ from .registry import lifts
 from .rewriter import Operand, Rewriter
 from .shared import Repeated, Side
 from .views import transpose
+
+#: activations that onnxruntime fuses, and their attributes in the order in which it lists them
+ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("Relu", "Sigmoid", "Tanh", "Softplus", "Softsign"), ()),
+    **dict.fromkeys(("LeakyRelu", "Elu", "ThresholdedRelu"), ("alpha",)),
+    "HardSigmoid": ("alpha", "beta"),
+    "Selu": ("alpha", "gamma"),
+}
 
 
 @lifts("MatMul", family="linear", beside=True, scaled=True)
@@ -32,27 +43,34 @@ def lift_gemm(op: Rewriter, a: Operand, b: Operand, c: Operand = None) -> Window
 @lifts("com.microsoft.FusedMatMul", family="linear", beside=True, scaled=True)
 def lift_fused_matmul(op: Rewriter, a: Operand, b: Operand) -> Windowed:
     """Lift ``alpha * a' @ b'``, into which onnxruntime fuses Transpose and Mul."""
-    op.refuse_if(op.attr("transBatchA", 0) or op.attr("transBatchB", 0), "transposes the axes of a batch of matrices")
     swap_a, swap_b = bool(op.attr("transA", 0)), bool(op.attr("transB", 0))
+    if op.attr("transBatchA", 0) or op.attr("transBatchB", 0):
+        op.refuse_if(not isinstance(a, Windowed) or not isinstance(b, Windowed), "transposes a stack of matrices")
+        a, b = (_batch_swapped(op, x, side) for x, side in ((a, "A"), (b, "B")))
     return matmul(op, a, b, float(op.attr("alpha", 1.0)), swap_a, swap_b)
 
 
 @lifts("com.microsoft.FusedGemm", family="linear", beside=True, scaled=True)
 def lift_fused_gemm(op: Rewriter, a: Operand, b: Operand, c: Operand = None) -> Windowed:
     """Lift a Gemm with its activation: the Conv, and the activation behind it."""
-    product = gemm(op, a, b, c)
+    values = {name: op.attr(f"activation_{name}") for name in ("alpha", "beta", "gamma")}
+    return activated(op, gemm(op, a, b, c), values)
+
+
+def activated(op: Rewriter, x: Windowed, values: Mapping[str, float | None]) -> Windowed:
+    """The activation that onnxruntime has fused into a node, as a node of its own.
+
+    Args:
+        op: the node.
+        x: its result in front of the activation.
+        values: the activation's attributes by name.
+    """
     activation = op.attr("activation", "")
     if not activation:
-        return product
-    known = {
-        **dict.fromkeys(("Relu", "Sigmoid", "Tanh", "Softplus", "Softsign"), ()),
-        **dict.fromkeys(("LeakyRelu", "Elu", "ThresholdedRelu"), ("alpha",)),
-        "HardSigmoid": ("alpha", "beta"),
-        "Selu": ("alpha", "gamma"),
-    }
-    op.refuse_if(activation not in known, f"its activation '{activation}' is not known")
-    values = {name: op.attr(f"activation_{name}") for name in known[activation]}
-    return product.on(op.emit(activation, product, **{k: v for k, v in values.items() if v is not None}))
+        return x
+    op.refuse_if(activation not in ACTIVATIONS, f"its activation '{activation}' is not known")
+    attrs: dict[str, Any] = {name: values[name] for name in ACTIVATIONS[activation] if values.get(name) is not None}
+    return x.on(op.emit(activation, x, **attrs))
 
 
 def matmul(
@@ -82,6 +100,13 @@ def matmul(
     if b.rank == 1:
         return _on_the_right(op, b, a, not swap_a, alpha)
     return swapped(op, _on_the_right(op, b if swap_b else swapped(op, b), a, not swap_a, alpha))
+
+
+def _batch_swapped(op: Rewriter, x: Operand, side: str) -> Operand:
+    """``transBatch``: the first axis of a stack of matrices stands in front of the last one; ``trans`` comes behind."""
+    if not op.attr(f"transBatch{side}", 0) or not isinstance(x, Windowed):
+        return x
+    return transpose(op, _computed(op, x), [*range(1, x.rank - 1), 0, x.rank - 1])
 
 
 def _computed(op: Rewriter, x: Windowed) -> Windowed:

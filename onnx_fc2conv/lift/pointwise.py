@@ -15,6 +15,7 @@ import numpy as np
 from ..ops import Array
 from ..rewrite import Unread, Windowed
 from .decoder import per_window
+from .linear import ACTIVATIONS, activated
 from .registry import lifts
 from .rewriter import Operand, Rewriter, conv_attrs
 
@@ -45,6 +46,18 @@ def lift_conv(op: Rewriter, x: Operand, weight: Operand, bias: Operand = None) -
     extras = [bias.name] if isinstance(bias, Array) else []
     tensor = op.emit("Conv", x, kernel, *extras, group=group, **conv_attrs(window))
     return replace(one_position(x, tensor, weight.shape[0], len(x.features)), behind_fc=True)
+
+
+@lifts("com.microsoft.FusedConv", family="linear")
+def lift_fused_conv(op: Rewriter, x: Operand, weight: Operand, bias: Operand = None, added: Operand = None) -> Windowed:
+    """Lift a Conv with its activation."""
+    op.refuse_if(added is not None, "adds another value")
+    single = isinstance(weight, Array) and prod(weight.shape[2:]) == 1
+    op.refuse_if(not single, "its kernel reaches beyond the position")
+    names = ACTIVATIONS.get(op.attr("activation", ""), ())
+    return activated(
+        op, lift_conv(op, x, weight, bias), dict(zip(names, op.attr("activation_params", ()), strict=False))
+    )
 
 
 def one_position(x: Windowed, tensor: str, channels: int, axes: int) -> Windowed:

@@ -85,7 +85,10 @@ class Rewriter:
             if name and schema.inputs[min(j, len(schema.inputs) - 1)].type_str == declared:
                 lifted = self._shared.rewrite.values.get(name)
                 return lifted.elem_type if lifted else self.shapes.elem_types.get(name, 0)
-        return FIXED_TYPES.get(declared, 0)
+        allowed = next(
+            (c.allowed_type_strs for c in schema.type_constraints if c.type_param_str == declared), [declared]
+        )
+        return FIXED_TYPES.get(allowed[0], 0) if len(allowed) == 1 else 0
 
     def producer(self, name: str) -> Op | None:
         """The node of the original that makes a value."""

@@ -214,6 +214,18 @@ CASES: dict[str, Case] = {
         map = Conv (x, wt)""",
         {"w": (3, 2, 2, 4)},
     ),
+    "A gate of FusedGemms": Case(
+        """p = GlobalAveragePool (x)
+        f = Flatten (p)
+        g = com.microsoft.FusedGemm <activation = "LeakyRelu", activation_alpha = 0.5> (f, v)
+        h = com.microsoft.FusedMatMul (g, u)
+        r = Reshape (h, d)
+        map = Mul (x, r)""",
+        {"v": (2, 3), "u": (3, 2), "d": int64(0, 2, 1, 1)},
+        verdict="global context",
+        nodes=("GlobalAveragePool 'p'",),
+        terms=80,
+    ),
     "FusedConv": Case('map = com.microsoft.FusedConv <activation = "Relu"> (x, w)', W3),
     "QLinearConv": Case(
         """q = QLinearConv <strides = [2, 2]> (x, one, zx, w, one, zw, one, zx)

@@ -129,6 +129,22 @@ MATMULS = {
     "FusedMatMul, transA of rows": Lifts(
         head(f"r = Reshape(map, s)\na = {FUSED_MATMUL} <transA = 1> (r, M)\ny = Flatten(a)", s=[0, 2, 6], M=(2, 3))
     ),
+    "FusedConv behind a pool": Lifts(
+        head(
+            'p = GlobalMaxPool(map)\nc = com.microsoft.FusedConv <activation = "LeakyRelu", activation_params = [0.5]> '
+            "(p, K)\nf = Flatten(c)\ny = Gemm(f, M)",
+            K=(4, 2, 1, 1),
+            M=(4, 3),
+        )
+    ),
+    "what needs shapes behind a FusedGemm": Lifts(
+        head(
+            f"v = Flatten(map)\nu = {FUSED_GEMM} <{RELU}> (v, M)\na, b = Split <axis = 1> (u)\n"
+            "c, i = TopK <axis = 1> (a, k)\ny = Concat <axis = 1> (b, c)",
+            M=(12, 4),
+            k=[1],
+        )
+    ),
     "FusedMatMul, weight on the left": Lifts(
         head(f"r = Reshape(map, s)\na = {FUSED_MATMUL} <alpha = 0.5> (M, r)\ny = Flatten(a)", s=[0, 2, 6], M=(3, 2))
     ),
@@ -155,15 +171,20 @@ REFUSES = {
         "its activation 'Wobble' is not known",
         with_activation("Wobble"),
     ),
-    "FusedMatMul, transBatchA": Refuses(
-        head(f"r = Reshape(map, s)\ny = {FUSED_MATMUL} <transBatchA = 1> (r, M)", s=[0, 2, 6], M=(6, 3), batch=2),
-        f"{FUSED_MATMUL} 'y'",
-        "transposes the axes of a batch of matrices",
-    ),
-    "FusedMatMul, transBatchB": Refuses(
+    "FusedMatMul, transBatchB of a constant": Refuses(
         head(f"r = Reshape(map, s)\ny = {FUSED_MATMUL} <transBatchB = 1> (r, M)", s=[0, 2, 6], M=(6, 2, 3), batch=2),
         f"{FUSED_MATMUL} 'y'",
-        "transposes the axes of a batch of matrices",
+        "transposes a stack of matrices",
+    ),
+    "FusedConv with a kernel": Refuses(
+        spent(
+            'r = Reshape(u, s)\ny = com.microsoft.FusedConv <activation = "Relu"> (r, K)',
+            units=12,
+            s=[0, 2, 3, 2],
+            K=(3, 2, 2, 2),
+        ),
+        "com.microsoft.FusedConv 'y'",
+        "its kernel reaches beyond the position",
     ),
     "FusedMatMul over the batch": Refuses(
         spent(f"y = {FUSED_MATMUL} <transA = 1> (u, M)", M=(3, 2), batch=3),
@@ -209,3 +230,15 @@ def test_a_fused_product_of_two_values_of_the_head(attrs: str) -> None:
     result = assert_lifted(head(lines, s=[0, 2, 6], M=(4 if "transB = 1" in attrs else 36, 3)))
     assert [n.op_type for n in result.model.graph.node].count("MatMul") == 1
     assert node_of(result.model, "y").op_type == "Conv"
+
+
+def test_a_product_of_two_values_with_their_first_axes_moved() -> None:
+    """Attention as onnxruntime writes it where the tokens come first."""
+    assert_lifted(
+        spent(
+            f"r = Reshape(u, s)\na = Transpose <perm = [1, 0, 2]> (r)\n"
+            f"b = {FUSED_MATMUL} <transBatchA = 1, transBatchB = 1, transB = 1> (a, a)\ny = Flatten(b)",
+            units=6,
+            s=[0, 2, 3],
+        )
+    )
