@@ -520,3 +520,11 @@ def test_the_checks_catch_a_constant_that_is_moved(name: str, converted: dict[st
     kernel.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[:, ::-1]), kernel.name))
     with pytest.raises(fc2conv.VerificationFailed, match="same size"):
         fc2conv.verify(network(row.head), broken)
+
+
+def test_a_product_without_weights_is_named() -> None:
+    """A Gram matrix is no FC, so a model that has nothing else is refused by that node."""
+    gram = network(head("r = Reshape(map, d)\nt = Transpose <perm = [0, 2, 1]> (r)\ny = MatMul(r, t)", d=[0, 2, 6]))
+    with pytest.raises(fc2conv.NothingToConvert, match="a Gram matrix") as caught:
+        fc2conv.convert(gram)
+    assert caught.value.node == "MatMul 'y'"

@@ -37,8 +37,7 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: b
     walk = _walked(model, images, shapes, other_batch, keep_pools)
     head, cuts, trace = walk.head, walk.cuts, walk.trace
     static = trace.constants.static
-    if not any(op.op_type in FULLY_CONNECTED and _has_weight(op, static) for op in head):
-        raise NothingToConvert("no fully connected node stands behind a flattened feature map")
+    _require_weights([op for op in head if op.op_type in FULLY_CONNECTED], static)
     if not any(name in op.outputs for op in head for name in model.outputs):
         raise NothingToConvert("no graph output depends on the fully connected nodes")
     origins = origins_of(model, [m.name for m in images], False)
@@ -59,6 +58,15 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: b
         _causes(model, cuts, trace),
         [_settled(m, trace) for m in images],
     )
+
+
+def _require_weights(products: list[Op], static: set[str]) -> None:
+    if any(_has_weight(op, static) for op in products):
+        return
+    if products:
+        reason = "multiplies two values that both depend on an input (a Gram matrix): it has no weights, so it is no FC"
+        raise NothingToConvert(f"{reason}, and there is none beside it", str(products[0]))
+    raise NothingToConvert("no fully connected node stands behind a flattened feature map")
 
 
 def _has_weight(op: Op, static: set[str]) -> bool:
