@@ -45,7 +45,8 @@ def lift_fused_matmul(op: Rewriter, a: Operand, b: Operand) -> Windowed:
     """Lift ``alpha * a' @ b'``, into which onnxruntime fuses Transpose and Mul."""
     swap_a, swap_b = bool(op.attr("transA", 0)), bool(op.attr("transB", 0))
     if op.attr("transBatchA", 0) or op.attr("transBatchB", 0):
-        op.refuse_if(not isinstance(a, Windowed) or not isinstance(b, Windowed), "transposes a stack of matrices")
+        ranks = {x.rank if isinstance(x, Windowed) else len(x.shape) if isinstance(x, Array) else 0 for x in (a, b)}
+        op.refuse_if(len(ranks) > 1 or max(ranks) < 3, "transposes stacks of matrices, and its operands are none")
         a, b = (_batch_swapped(op, x, side) for x, side in ((a, "A"), (b, "B")))
     return matmul(op, a, b, float(op.attr("alpha", 1.0)), swap_a, swap_b)
 
@@ -104,8 +105,10 @@ def matmul(
 
 def _batch_swapped(op: Rewriter, x: Operand, side: str) -> Operand:
     """``transBatch``: the first axis of a stack of matrices stands in front of the last one; ``trans`` comes behind."""
-    if not op.attr(f"transBatch{side}", 0) or not isinstance(x, Windowed):
+    if not op.attr(f"transBatch{side}", 0):
         return x
+    if not isinstance(x, Windowed):
+        raise op.refuse("transposes a stack of constant matrices")
     return transpose(op, _computed(op, x), [*range(1, x.rank - 1), 0, x.rank - 1])
 
 

@@ -129,6 +129,14 @@ MATMULS = {
     "FusedMatMul, transA of rows": Lifts(
         head(f"r = Reshape(map, s)\na = {FUSED_MATMUL} <transA = 1> (r, M)\ny = Flatten(a)", s=[0, 2, 6], M=(2, 3))
     ),
+    "FusedMatMul, transBatchA, a matrix for each row": Lifts(
+        head(
+            f"r = Reshape(map, s)\na = {FUSED_MATMUL} <transBatchA = 1> (r, M)\n"
+            "t = Transpose <perm = [1, 0, 2]> (a)\ny = Flatten(t)",
+            s=[0, 2, 6],
+            M=(2, 6, 3),
+        )
+    ),
     "FusedConv behind a pool": Lifts(
         head(
             'p = GlobalMaxPool(map)\nc = com.microsoft.FusedConv <activation = "LeakyRelu", activation_params = [0.5]> '
@@ -174,7 +182,7 @@ REFUSES = {
     "FusedMatMul, transBatchB of a constant": Refuses(
         head(f"r = Reshape(map, s)\ny = {FUSED_MATMUL} <transBatchB = 1> (r, M)", s=[0, 2, 6], M=(6, 2, 3), batch=2),
         f"{FUSED_MATMUL} 'y'",
-        "transposes a stack of matrices",
+        "transposes a stack of constant matrices",
     ),
     "FusedConv with a kernel": Refuses(
         spent(

@@ -428,7 +428,7 @@ REFUSES = {
     "FusedMatMul of a batch of matrices": Refuses(
         spent("r = Reshape(u, d)\ny = MatMul <transBatchA = 1> (r, M)", d=[0, 2, 2], M=(2, 3)),
         "com.microsoft.FusedMatMul 'y'",
-        "transposes the axes of a batch of matrices",
+        "transposes stacks of matrices, and its operands are none",
         as_custom("y", "com.microsoft", "FusedMatMul"),
     ),
     "FusedMatMul of a vector, transposed": Refuses(
