@@ -554,6 +554,8 @@ def test_values_whose_names_are_those_that_the_conversion_would_choose() -> None
     )
     model = network(head)
     result = convert(model)
+    made = [*names(result), *(name for node in result.graph.node for name in node.output)]
+    assert len(made) == len(set(made))
     same_answers(model, result)
 
 

@@ -307,6 +307,7 @@ def test_a_model_with_branches_is_converted(
     """The same network with its weights inline: what the test above relies on."""
     onnx.save(with_branches(flag), tmp_path / "in.onnx")
     call(capsys, tmp_path / "in.onnx", tmp_path / "out.onnx").clean()
+    assert "Conv" in {node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node}
 
 
 # -- more than 2 GiB -------------------------------------------------------------------------------------------------
@@ -432,7 +433,7 @@ def test_a_bad_target_is_told_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onnx_fc2conv.pipeline.convert", lambda *_: pytest.fail("work was done"))
-    call(capsys, saved(LINEAR, tmp_path), tmp_path / "missing" / "out.onnx").one_line(2)
+    assert "missing" in call(capsys, saved(LINEAR, tmp_path), tmp_path / "missing" / "out.onnx").one_line(2)
 
 
 def test_a_folder_without_permission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,8 @@ class Judgement:
                 tolerance = rounding + dtypes.quantised_tolerance(steps.coarsest, steps.nodes)
             e = error(found[name], reference, in_steps)
             if not e <= tolerance:
-                if not self._as_near(check, name, found[name], reference, tolerance, exact):
+                # an infinite error is a NaN, an infinity or another type: no rounding, and no second opinion
+                if not np.isfinite(e) or not self._as_near(check, name, found[name], reference, tolerance, exact):
                     raise VerificationFailed(
                         f"{check.name}: output '{name}' at {text(check.size or ())} differs by {e:.2g} of its scale, "
                         f"tolerance {tolerance:.2g}"

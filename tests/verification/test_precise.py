@@ -5,13 +5,18 @@ The heads subtract numbers that are nearly equal, so that the order of a sum sho
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 from onnx import ModelProto, numpy_helper
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv.errors import VerificationFailed
-from onnx_fc2conv.verification.judgement import Judgement
+from onnx_fc2conv.verification.bounds import Steps
+from onnx_fc2conv.verification.judgement import DOUBTS, Judgement
+from onnx_fc2conv.verification.outcome import Check
 from onnx_fc2conv.verification.precise import Doubled
 from onnx_fc2conv.verification.session import RuntimeRefusal
 
@@ -68,6 +73,32 @@ def test_a_wrong_model_is_not_saved_by_it(name: str, factor: float) -> None:
     known = next(t.name for t in converted.graph.initializer if t.name.startswith(name))
     with pytest.raises(VerificationFailed):
         fc2conv.verify(original, edited(converted, known, factor))
+
+
+def judged(found: np.ndarray) -> Check:
+    """The verdict where the original is off by 1e-3 at more answers than are examined, and the last one is exact."""
+    answers = np.linspace(0.5, 1, 2 * DOUBTS, dtype=np.float32)
+    true = answers + np.where(np.arange(answers.size) < answers.size - 1, 1e-3, 0)
+    few = SimpleNamespace(head_terms=8, head_nodes=2, head_steps=Steps(0, 0, 0.0, 0.0))
+    check = Check("windows", (4, 4), True)
+    found = np.where(np.isnan(found), found, true).astype(found.dtype)
+    judgement = Judgement(cast(Any, few), {})
+    judgement.compare(check, {"y": found}, {"y": answers}, whole=False, exact=lambda _, cells: true[cells])
+    return check
+
+
+def test_a_nan_among_many_doubts_is_never_as_near() -> None:
+    """It is larger than no number: where only the farthest answers are examined, it must not stay behind them."""
+    found = np.zeros(2 * DOUBTS, np.float32)
+    assert "in double precision" in judged(found).note
+    found[-1] = np.nan
+    with pytest.raises(VerificationFailed, match="differs by inf"):
+        judged(found)
+
+
+def test_another_element_type_is_never_as_near() -> None:
+    with pytest.raises(VerificationFailed, match="differs by inf"):
+        judged(np.zeros(2 * DOUBTS, np.float64))
 
 
 def test_a_head_that_no_evaluator_runs_stays_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
