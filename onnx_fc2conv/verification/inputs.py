@@ -66,14 +66,15 @@ class Images:
     def choose_scale(self, answers: Callable[[Feeds], list[np.ndarray]]) -> bool:
         """Take the first scale at which all answers differ between two images; false if there is none.
 
-        Indices and flags may rightly be the same for two images, so they count only where there is nothing else.
+        Indices and flags may rightly be the same for two images, so they count only where there is nothing else. What
+        is NaN for both images is the same.
         """
         for scale in SCALES:
             self.scale = scale
             first, second = answers(self.draw()), answers(self.draw())
             pairs = list(zip(first, second, strict=True))
             telling = [(a, b) for a, b in pairs if a.dtype.kind in FLOATS] or pairs
-            if all(not np.array_equal(a, b) for a, b in telling):
+            if all(not np.array_equal(a, b, equal_nan=a.dtype.kind in FLOATS) for a, b in telling):
                 return True
         self.scale = SCALES[0]
         return False

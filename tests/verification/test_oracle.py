@@ -146,6 +146,16 @@ def test_an_output_that_never_depends_on_the_input_is_told() -> None:
     assert any("proves little" in c.note for c in report.checks)
 
 
+def test_an_output_that_is_nan_for_every_image_is_told() -> None:
+    """NaN equals NaN in every check, so two wrong models would agree on it."""
+    head = Head(
+        "f = Flatten(map)\n g = MatMul(f, w)\n a = Abs(g)\n n = Neg(a)\n m = Sub(n, one)\n y = Log(m)",
+        {"w": (12, 4), "one": np.float32(1)},
+    )
+    report = fc2conv.convert(network(head)).report
+    assert any("proves little" in c.note for c in report.checks)
+
+
 def test_an_index_that_stays_the_same_is_no_reason_to_doubt() -> None:
     """Two images of one class say nothing of the scores behind it, which do differ."""
     head = Head(
