@@ -44,9 +44,6 @@ def _live(plan: Plan, rewrite: Rewrite) -> list[tuple[NodeProto, list[str]]]:
     for op in plan.model.ops:
         if op.index in rewrite.replaced:
             nodes += [(n, [i for i in n.input if i], False) for n in rewrite.replaced[op.index]]
-        elif op.index in plan.unbaked:
-            node = plan.unbaked[op.index]
-            nodes.append((node, list(node.input), False))
         else:
             unused_before = not any(o in plan.model.consumers or o in plan.model.outputs for o in op.outputs)
             lifted = any(name in rewrite.values for name in op.reads())

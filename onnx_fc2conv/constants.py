@@ -131,6 +131,10 @@ class Constants:
         """True for a value that may depend on the batch, but not on the image's size."""
         return self._agreed(name, self._sizes) is not None
 
+    def at_other_sizes(self, name: str) -> list[tuple[Shapes, Array | None]]:
+        """The value at each of the other sizes, with the shapes that belong to it; ``None`` where it is not known."""
+        return [(self._shapes[probe], self._value(name, probe)) for probe in self._sizes]
+
     def at_trained_size(self, name: str) -> Array | None:
         """The constant behind a value at the main batch size; numbers may contain that batch size."""
         return self._value(name, TRAINED)

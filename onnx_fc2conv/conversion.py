@@ -33,6 +33,7 @@ class Conversion:
         geometry: the grid of every lifted output.
         original: the model as it was given, which the plan's may be an equivalent of.
         restructured: what was done to the original's structure before, one line each.
+        unbaked: which nodes carried the trained size, and what took their place, one line each.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Conversion:
     geometry: Geometry
     original: ModelProto
     restructured: tuple[str, ...] = ()
+    unbaked: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> dict[str, Windowed]:

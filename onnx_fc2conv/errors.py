@@ -56,6 +56,10 @@ class BatchBaked(Unliftable):
         self.runs = runs
 
 
+class Contradiction(Unliftable):
+    """A node that could not run at another size of the image if the shapes in front of it were read as they were."""
+
+
 class PositionDependent(Unliftable):
     """A node that fits the trained size of its map only: right on a window, and so in a head, but not on a map."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -45,6 +46,31 @@ def apply_view(op: Op, positions: np.ndarray, operand: list[int] | None) -> np.n
         return np.expand_dims(positions, tuple(axes or ()))
     axes = axes_of(op, operand, positions.ndim)
     return np.squeeze(positions, None if axes is None else tuple(axes))
+
+
+def target_of(op: Op, shape: Sequence[int], operand: list[int] | None) -> list[int]:
+    """The shape behind a Flatten or Reshape.
+
+    Args:
+        op: the node.
+        shape: of its data input.
+        operand: values of its second input, if it has one.
+
+    Raises:
+        ValueError: the operator does not fit the shape.
+    """
+    if op.op_type == "Flatten":
+        axis = op.attr("axis", 1) % len(shape)
+        return [prod(shape[:axis]), prod(shape[axis:])]
+    target = _target(op, tuple(shape), operand)
+    given = prod(d for d in target if d != -1)
+    if -1 in target:
+        if target.count(-1) > 1 or not given or prod(shape) % given:
+            raise ValueError(f"its target shape {target} does not fit its input {list(shape)}")
+        return [prod(shape) // given if d == -1 else d for d in target]
+    if given != prod(shape):
+        raise ValueError(f"its target shape {target} does not fit its input {list(shape)}")
+    return target
 
 
 def _target(op: Op, shape: tuple[int, ...], operand: list[int] | None) -> list[int]:

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from .errors import PositionDependent, Unliftable
+from .errors import Contradiction, PositionDependent, Unliftable
 from .tensors import read
 
 UNARY = frozenset(
@@ -132,6 +132,15 @@ class Op:
         if condition:
             raise self.refuse(reason)
 
+    def contradict(self, reason: str) -> Contradiction:
+        """The error that names this node as one that cannot run like this; raise it."""
+        return Contradiction(reason, str(self))
+
+    def contradict_if(self, condition: object, reason: str) -> None:
+        """Raise ``Contradiction`` with this reason if the condition holds: the node cannot run like this."""
+        if condition:
+            raise self.contradict(reason)
+
     def fits_one_size(self, reason: str) -> PositionDependent:
         """The error that names this node as one that fits one size of its map only; raise it."""
         return PositionDependent(reason, str(self))
@@ -182,6 +191,16 @@ class Model:
             for name in dict.fromkeys(op.reads()):
                 found.setdefault(name, []).append(op)
         return found
+
+
+def names_of(model: Model) -> set[str]:
+    """Every name of a value or a node that a model uses."""
+    graph = model.proto.graph
+    names = {value.name for part in (graph.input, graph.output, graph.initializer, graph.value_info) for value in part}
+    names |= {t.values.name for t in graph.sparse_initializer}
+    for op in model.ops:
+        names |= {op.name, *op.outputs, *op.reads()}
+    return names
 
 
 def view(proto: onnx.ModelProto, folder: str) -> Model:

@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from . import heads, model_io, shapes, spatial
 from .assemble import assemble
+from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
 from .conversion import Conversion
 from .errors import BatchBaked, NothingToConvert, Unliftable, UsageError
@@ -121,9 +122,10 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     """
     straight = straighten(model, _known)
     try:
-        plan, rewrite = _analyse(straight.model, settings)
+        followed = resolved(lambda readings: _followed(straight.model, settings, readings))
     except (NothingToConvert, Unliftable) as e:
         raise straight.explains(e) or e
+    plan, rewrite = followed.plan, followed.rewrite
     found = {image.name: image.spatial for image in plan.images}
     if any(axes != found.get(name, axes) for layout in straight.layouts for name, axes in layout.items()):
         raise Unliftable(
@@ -131,7 +133,29 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         )
     converted = assemble(plan, rewrite)
     geometry = spatial.free(converted, plan, rewrite)
-    return Conversion(name, plan, rewrite, converted, geometry, model.proto, straight.changes)
+    return Conversion(name, plan, rewrite, converted, geometry, model.proto, straight.changes, followed.changes)
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """What was found in a model none of whose nodes carries the trained size any more, and how they were rewritten."""
+
+    plan: Plan
+    rewrite: Rewrite
+    changes: tuple[str, ...]
+
+
+def _followed(model: Model, settings: Settings | None, readings: Readings) -> _Followed:
+    """Rewrite what carries the trained size until nothing does."""
+    changes: list[str] = []
+    for _ in range(len(model.ops) + 1):
+        try:
+            plan, rewrite = _analyse(model, settings, readings)
+            return _Followed(plan, rewrite, tuple(changes))
+        except Baked as e:
+            changes += [replacement.change for replacement in e.replacements.values()]
+            model = without(model, e.replacements)
+    raise Unliftable("rewriting nodes that carry the trained size does not come to an end")
 
 
 def _known(model: Model) -> tuple[Constants, dict[str, list[int]]]:
@@ -143,7 +167,7 @@ def _known(model: Model) -> tuple[Constants, dict[str, list[int]]]:
     return constants, {image.name: image.spatial for image in images}
 
 
-def _analyse(model: Model, settings: Settings | None = None) -> tuple[Plan, Rewrite]:
+def _analyse(model: Model, settings: Settings | None, readings: Readings) -> tuple[Plan, Rewrite]:
     """Find and lift the heads.
 
     Where the batch is symbolic, shapes are inferred for two batch sizes, so that a number that contains the batch is
@@ -151,23 +175,29 @@ def _analyse(model: Model, settings: Settings | None = None) -> tuple[Plan, Rewr
     """
     declared = shapes.declared_batch(model)
     if declared is not None:
-        return _lifted(model, shapes.infer(model, declared), None, settings)
+        return _lifted(model, shapes.infer(model, declared), None, settings, readings)
     batch, other = PROBED_BATCHES
     several = shapes.infer(model, batch)
     try:
-        return _lifted(model, several, shapes.infer(model, other), settings)
+        return _lifted(model, several, shapes.infer(model, other), settings, readings)
     except BatchBaked as e:
         if e.runs and shapes.can_run(model, several):
             raise  # the original runs on several images and mixes them
-        return _lifted(model, shapes.infer(model, 1), shapes.infer(model, other), settings)
+        return _lifted(model, shapes.infer(model, 1), shapes.infer(model, other), settings, readings)
 
 
 def _lifted(
-    model: Model, known: shapes.Shapes, other: shapes.Shapes | None, settings: Settings | None
+    model: Model, known: shapes.Shapes, other: shapes.Shapes | None, settings: Settings | None, readings: Readings
 ) -> tuple[Plan, Rewrite]:
     settings = settings or Settings()
-    plan = replace(heads.find(model, known, other, settings.global_pool == "keep"), runtime=settings.runtime)
-    return plan, lift(plan)
+    plan = heads.find(model, known, other, settings.global_pool == "keep", readings)
+    plan = replace(plan, runtime=settings.runtime)
+    try:
+        return plan, lift(plan)
+    except BatchBaked:
+        raise
+    except Unliftable as e:
+        raise plan.instead or e
 
 
 def read_geometry(path: Any) -> Geometry:

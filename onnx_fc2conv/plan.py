@@ -6,16 +6,33 @@ Data only. The rooms that find it, lift it, declare its shapes and check it all 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
-from onnx import NodeProto
-
 from .constants import Constants
+from .errors import Unliftable
 from .geometry import Axis
 from .ops import Model, Op
 from .shapes import Shapes
 
-Dim = Literal["batch"] | int | Axis  #: the batch, a fixed number of features, or a spatial axis
+
+@dataclass(frozen=True)
+class Part(Axis):
+    """The rows of one of a fixed number of parts that a map is cut into; what has a weight for each contradicts it."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Several dims in one axis, the first of them the slowest: rows of tokens, blocks, a map as a list of positions.
+
+    Attributes:
+        parts: at least two, none of them ``Merged`` or 1, and no two numbers side by side.
+    """
+
+    parts: tuple[Literal["batch"] | int | Axis, ...]
+
+
+Dim = Literal["batch"] | int | Axis | Merged  #: the batch, a number of features, a spatial axis, or several of them
 Dims = tuple[Dim, ...]
 Kind = Literal["padding", "global context", "phase"]
 
@@ -52,7 +69,16 @@ class FeatureMap:
 
 def size(dim: Dim, batch: int) -> int:
     """Number of elements along a dim at the trained size."""
+    if isinstance(dim, Merged):
+        return prod(size(part, batch) for part in dim.parts)
     return batch if dim == "batch" else dim.size if isinstance(dim, Axis) else dim
+
+
+def follows(dim: Dim) -> bool:
+    """True for a dim that is another one at another size of the image."""
+    if isinstance(dim, Merged):
+        return any(follows(part) for part in dim.parts)
+    return isinstance(dim, Axis) and not dim.law.is_constant
 
 
 @dataclass(frozen=True)
@@ -78,11 +104,11 @@ class Plan:
         constants: what is known before run time.
         maps: every feature map by name, the image inputs included.
         shadows: dims of values shaped like a map that are none.
-        unbaked: nodes of the backbone that take the place of ones that carry the trained size, by position.
         cuts: names of the maps that are flattened, in order of use.
         head: the head's nodes, in topological order.
         causes: why the maps differ from what the original computes on an image crop; empty if they do not.
         images: the image inputs that are freed, as maps of themselves, in the order of the model.
+        instead: what to say should a view be refused in the head that the backbone did not take.
         runtime: name of the runtime that will check the conversion, a value of ``settings.RUNTIMES``.
     """
 
@@ -91,11 +117,11 @@ class Plan:
     constants: Constants
     maps: dict[str, FeatureMap]
     shadows: dict[str, Dims]
-    unbaked: dict[int, NodeProto]
     cuts: list[str]
     head: list[Op]
     causes: list[Cause]
     images: list[FeatureMap]
+    instead: Unliftable | None = None
     runtime: str = "onnxruntime"
 
     @property

@@ -6,21 +6,42 @@ function is refused by name, because neither its size at another input size nor 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
 from ..geometry import Axis
 from ..ops import Array, Model, Op
-from ..plan import Dims, FeatureMap
-from . import linear, microsoft, pointwise, refused, resizing, sliding, unbake
+from ..plan import Dims, FeatureMap, Merged
+from . import linear, microsoft, pointwise, refused, repeating, resizing, sliding, views
+from .expressions import in_words
 from .layout import SLIDING, image_inputs, input_map
-from .registry import MOVES, SHADOWING, Operand, Trace
+from .readings import Readings, resolved
+from .registry import MERGED, MOVES, SHADOWING, Operand, Trace
+from .regroup import keeps_axes, unmerged
 from .ties import Ties
-from .unbake import reshape_in_disguise
+from .unbaked import Baked, without
+from .views import axes_in, reshape_in_disguise, reshaped
 
-__all__ = ["MOVES", "SLIDING", "Ties", "Trace", "image_inputs", "input_map", "move", "reshape_in_disguise"]
+__all__ = [
+    "MOVES",
+    "SLIDING",
+    "Baked",
+    "Readings",
+    "Ties",
+    "Trace",
+    "image_inputs",
+    "input_map",
+    "keeps_axes",
+    "move",
+    "reshape_in_disguise",
+    "reshaped",
+    "resolved",
+    "settled_axes",
+    "without",
+]
 
-FAMILIES = (linear, microsoft, pointwise, refused, resizing, sliding, unbake)  #: importing them fills MOVES
+FAMILIES = (linear, microsoft, pointwise, refused, repeating, resizing, sliding, views)  #: importing them fills MOVES
 
 
 def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> list[FeatureMap]:
@@ -34,6 +55,8 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
         raise op.refuse("this operator is not known on a feature map in front of the head")
     op.refuse_if(op.captured, "contains a subgraph")
     operands = [_operand(op, i, name, maps, trace) for i, name in enumerate(op.inputs)]
+    if op.kind not in MERGED:
+        operands = [_with_axes(op, x, trace) if isinstance(x, FeatureMap) else x for x in operands]
     try:
         moved = rule(op, operands, trace)
     except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
@@ -61,11 +84,29 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
     return made
 
 
+def settled_axes(op: Op, x: FeatureMap, trace: Trace) -> FeatureMap:
+    """The map with every axis that is r cells for each cell of another as a spatial axis of its own."""
+    dims = tuple(unmerged(d) for d in x.dims)
+    if dims != x.dims:
+        trace.blame(op, "global context", "reads several cells for each one of a coarser map")
+    return replace(x, dims=dims)
+
+
+def _with_axes(op: Op, x: FeatureMap, trace: Trace) -> FeatureMap:
+    """The map for an operator that knows features and spatial axes only."""
+    x = settled_axes(op, x, trace)
+    for place, dim in enumerate(x.dims):
+        reason = f"its axis {place} is {in_words(dim)} in one, which this operator is not known on"
+        op.contradict_if(isinstance(dim, Merged) and place == 1, reason)
+        op.refuse_if(isinstance(dim, Merged), reason)
+    return x
+
+
 def _pooled(operands: list[Operand], dims: Dims) -> tuple[Axis, ...]:
     """The spatial axes that the operands have, or had, and their result has not."""
     maps = [x for x in operands if isinstance(x, FeatureMap)]
-    had = {a.index: a.constant(1) for x in maps for a in (*x.axes, *x.pooled)}
-    present = {d.index for d in dims if isinstance(d, Axis)}
+    had = {a.index: a.constant(1) for x in maps for a in (*(a for d in x.dims for a in axes_in(d)), *x.pooled)}
+    present = {a.index for d in dims for a in axes_in(d)}
     return tuple(had[i] for i in sorted(had.keys() - present))
 
 

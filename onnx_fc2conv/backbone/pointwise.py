@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+from onnx import helper, numpy_helper
+
 from ..geometry import Axis
 from ..ops import BROADCASTING, REDUCTIONS, UNARY, Array, Op
-from ..plan import Dim, Dims, FeatureMap
+from ..plan import Dim, Dims, FeatureMap, Merged, Part, follows
+from .expressions import in_words
 from .registry import Operand, Trace, moves, only_map
+from .unbaked import Replacement
+from .views import axes_in
 
 
-@moves(*UNARY, *BROADCASTING, "CastLike", "QuantizeLinear", "DequantizeLinear")
+@moves(*UNARY, *BROADCASTING, "CastLike", "QuantizeLinear", "DequantizeLinear", merged=True)
 @moves("com.microsoft.QuantizeLinear", "com.microsoft.DequantizeLinear")
 def move_elementwise(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Elementwise operators, with constants or between maps that align."""
@@ -21,13 +27,13 @@ def move_elementwise(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     dims: list[Dim] = [1] * rank
     for x in operands:
         if isinstance(x, FeatureMap):
-            dims = _meet(op, dims, [1] * (rank - len(x.dims)) + list(x.dims), trace)
+            dims = meet(op, dims, [1] * (rank - len(x.dims)) + list(x.dims), trace)
     for x in operands:
         if isinstance(x, Array):
             reason = f"its input '{x.name}' is computed from the size of the image, so it fits the trained size only"
             op.refuse_if(trace.depends_on_size(x), reason)
             op.refuse_if(len(x.shape) > rank, f"its constant '{x.name}' has more axes than the map")
-            dims = _meet_constant(op, dims, x)
+            dims = _meet_constant(op, dims, x, trace)
     return tuple(dims)
 
 
@@ -46,7 +52,12 @@ def _quantised(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     return dims
 
 
-def _meet(op: Op, left: list[Dim], right: list[Dim], trace: Trace) -> list[Dim]:
+def meet(op: Op, left: list[Dim], right: list[Dim], trace: Trace) -> list[Dim]:
+    """The axes of what reads two maps, axis by axis.
+
+    Raises:
+        Contradiction: they have different sizes at other sizes of the image.
+    """
     met: list[Dim] = []
     for a, b in zip(left, right, strict=True):
         if a == 1 or a == b:
@@ -57,8 +68,10 @@ def _meet(op: Op, left: list[Dim], right: list[Dim], trace: Trace) -> list[Dim]:
             met.append(b)
         elif isinstance(a, Axis) and isinstance(b, Axis):
             met.append(join(op, a, b, trace))
+        elif isinstance(a, Merged) and isinstance(b, Merged) and len(a.parts) == len(b.parts):
+            met.append(Merged(tuple(meet(op, list(a.parts), list(b.parts), trace))))  # type: ignore[arg-type]
         else:
-            raise op.refuse("combines values whose axes do not correspond")
+            raise op.contradict(f"combines values whose axes do not correspond, {in_words(a)} and {in_words(b)}")
     return met
 
 
@@ -70,7 +83,7 @@ def join(op: Op, a: Axis, b: Axis, trace: Trace) -> Axis:
     """The axis of a node that reads two maps: refused unless they have the same cells. Two inputs are tied."""
     op.refuse_if(a.index != b.index, "combines maps with swapped spatial axes")
     trace.ties.tie(op, {a.source, b.source})
-    op.refuse_if(
+    op.contradict_if(
         a.stride != b.stride or a.size != b.size,
         f"combines maps with effective strides {a.stride} and {b.stride}, sizes {a.size} and {b.size}",
     )
@@ -79,20 +92,42 @@ def join(op: Op, a: Axis, b: Axis, trace: Trace) -> Axis:
     return replace(a, field=max(a.field, b.field), padding=max(a.padding, b.padding))
 
 
-def _meet_constant(op: Op, dims: list[Dim], constant: Array) -> list[Dim]:
+def _meet_constant(op: Op, dims: list[Dim], constant: Array, trace: Trace) -> list[Dim]:
     met = list(dims)
     offset = len(dims) - len(constant.shape)
     for i, n in enumerate(constant.shape):
         dim = dims[offset + i]
         if n == 1:
             continue
-        if isinstance(dim, Axis):
-            per_position = f"its constant '{constant.name}' has one value per position ({list(constant.shape)})"
-            raise op.fits_one_size(f"{per_position}, so it fits the trained size only")
+        if isinstance(dim, (Axis, Merged)):
+            whole = f"its constant '{constant.name}' has one value per position ({list(constant.shape)})"
+            op.contradict_if(any(isinstance(a, Part) for a in axes_in(dim)), whole)
+            if not _is_uniform(constant, i):
+                raise op.fits_one_size(f"{whole}, so it is position-dependent and fits the trained size only")
+            _repeat_instead(op, constant, i, trace)
         if isinstance(dim, int):
-            op.refuse_if(dim not in (1, n), f"its constant '{constant.name}' does not fit the channels")
+            op.contradict_if(dim not in (1, n), f"its constant '{constant.name}' does not fit the channels")
             met[offset + i] = n
     return met
+
+
+def _is_uniform(constant: Array, axis: int) -> bool:
+    """True if all values along an axis are the same, so that one of them does for any size."""
+    return bool(np.all(constant.values == np.take(constant.values, [0], axis)))
+
+
+def _repeat_instead(op: Op, constant: Array, axis: int, trace: Trace) -> None:
+    """Let broadcasting repeat the one value that a constant has along an axis."""
+    earlier = trace.unbaked.get(op.index)
+    inputs = list(earlier.nodes[-1].input) if earlier else list(op.inputs)
+    place = op.inputs.index(constant.name)
+    tensors = {t.name: t for t in earlier.initializers} if earlier else {}
+    sliced = numpy_helper.to_array(tensors[inputs[place]]) if inputs[place] in tensors else constant.values
+    tensor = numpy_helper.from_array(np.take(sliced, [0], axis), trace.fresh(f"{constant.name}_once"))
+    inputs[place] = tensor.name
+    node = helper.make_node(op.op_type, inputs, op.outputs, name=op.name, domain=op.domain, **op.attrs)
+    change = f"{op}: its constant '{constant.name}' {list(constant.shape)} -> one value for all positions"
+    trace.unbaked[op.index] = Replacement([node], change, [*tensors.values(), tensor])
 
 
 @moves("Dropout", "BatchNormalization", "LRN")
@@ -110,34 +145,37 @@ def move_same(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None
     return [x.dims] + [None] * (len(op.outputs) - 1)
 
 
-@moves("InstanceNormalization", "MeanVarianceNormalization", "GroupNormalization")
+@moves("InstanceNormalization", "MeanVarianceNormalization", "GroupNormalization", merged=True)
 def move_instance_norm(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Normalises with statistics of the whole map."""
     trace.blame(op, "global context", "normalises over the whole map")
     return only_map(op, operands).dims
 
 
-@moves("Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "LayerNormalization")
+@moves("Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "LayerNormalization", merged=True)
 def move_normalise(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None]:
     """Normalises over one axis, or over all axes from one on."""
     x = only_map(op, operands)
     from_on = op.op_type == "LayerNormalization" or (op.op_type != "LpNormalization" and op.since < 13)
     axis = op.attr("axis", 1 if from_on and op.op_type != "LayerNormalization" else -1) % len(x.dims)
     over = x.dims[axis:] if from_on else x.dims[axis : axis + 1]
-    op.refuse_if("batch" in over, "normalises over the batch")
-    if any(isinstance(d, Axis) for d in over):
+    op.refuse_if(any(_has_batch(d) for d in over), "normalises over the batch")
+    if any(isinstance(d, (Axis, Merged)) for d in over):
         for extra in operands[1:]:
             shape = extra.shape if isinstance(extra, Array) else ()
             positional = any(
-                n > 1 and isinstance(d, Axis) for n, d in zip(reversed(shape), reversed(x.dims), strict=False)
+                n > 1 and isinstance(d, (Axis, Merged)) for n, d in zip(reversed(shape), reversed(x.dims), strict=False)
             )
             if positional:
-                raise op.fits_one_size("scales every position on its own, so it fits the trained size only")
-        trace.blame(op, "global context", "normalises over the whole map")
+                raise op.fits_one_size(
+                    "scales every position on its own, so it is position-dependent and fits the trained size only"
+                )
+        if any(follows(d) for d in over):
+            trace.blame(op, "global context", "normalises over the whole map")
     return [x.dims] + [None] * (len(op.outputs) - 1)
 
 
-@moves(*REDUCTIONS, "ArgMax", "ArgMin")
+@moves(*REDUCTIONS, "ArgMax", "ArgMin", merged=True)
 def move_reduce(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Reduces over features, or over the whole map."""
     x = only_map(op, operands)
@@ -154,8 +192,8 @@ def move_reduce(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         if i not in axes:
             dims.append(dim)
             continue
-        op.refuse_if(dim == "batch", "reduces over the batch")
-        if isinstance(dim, Axis):
+        op.refuse_if(_has_batch(dim), "reduces over the batch")
+        if follows(dim):
             trace.blame(op, "global context", "reduces over the whole map")
         if op.attr("keepdims", 1):
             dims.append(dim.constant(1) if isinstance(dim, Axis) else 1)
@@ -171,7 +209,11 @@ def move_global_pool(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     return x.dims[:2] + tuple(d.constant(1) if isinstance(d, Axis) else 1 for d in x.dims[2:])
 
 
-@moves("Transpose")
+def _has_batch(dim: Dim) -> bool:
+    return dim == "batch" or (isinstance(dim, Merged) and "batch" in dim.parts)
+
+
+@moves("Transpose", merged=True)
 def move_transpose(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Permutes the axes; each keeps its meaning."""
     x = only_map(op, operands)
@@ -179,7 +221,7 @@ def move_transpose(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     return tuple(x.dims[p] for p in perm)
 
 
-@moves("Concat")
+@moves("Concat", merged=True)
 def move_concat(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Concatenates along a feature axis."""
     maps = [x for x in operands if isinstance(x, FeatureMap)]
@@ -192,12 +234,12 @@ def move_concat(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         if not isinstance(here, int):
             raise op.refuse("concatenates along a spatial axis or the batch")
         total += here
-        dims = _meet(op, [*dims[:axis], 1, *dims[axis + 1 :]], [*x.dims[:axis], 1, *x.dims[axis + 1 :]], trace)
+        dims = meet(op, [*dims[:axis], 1, *dims[axis + 1 :]], [*x.dims[:axis], 1, *x.dims[axis + 1 :]], trace)
     dims[axis] = total
     return tuple(dims)
 
 
-@moves("Split", "Gather")
+@moves("Split", "Gather", merged=True)
 def move_pick(op: Op, operands: list[Operand], trace: Trace) -> list[Dims | None]:
     """Takes features along a feature axis; what is left of that axis is read from the inferred shapes."""
     x = only_map(op, operands)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from onnx import NodeProto
-
 from ..constants import Constants
 from ..ops import Array, Op
 from ..plan import Cause, Dims, FeatureMap, Kind
 from ..shapes import Shapes
+from .readings import Readings
 from .ties import Ties
+from .unbaked import Replacement
 
 
 @dataclass
@@ -21,19 +21,36 @@ class Trace:
     Attributes:
         constants, shapes: of the original.
         ties: which image inputs must have one size.
+        maps: the feature maps that are known so far, by name.
+        readings: how numbers are read that may follow the image's size or not.
         causes: nodes because of which the maps are not those of image crops.
         shadows: values shaped like a map that are none, such as MaxPool's indices.
-        unbaked: what takes the place of nodes that carry the trained size, by position in the file.
+        unbaked: what takes the place of nodes that carry the trained size, by position in the file; not done yet.
         keep_pools: whether a pool over the whole map stays one at every size.
+        gates: nodes, by position in the file, that look like the start of a head and are none.
+        names: all names that are taken.
     """
 
     constants: Constants
     shapes: Shapes
     ties: Ties
+    maps: dict[str, FeatureMap]
+    readings: Readings
     causes: list[Cause] = field(default_factory=list)
     shadows: dict[str, Dims] = field(default_factory=dict)
-    unbaked: dict[int, NodeProto] = field(default_factory=dict)
+    unbaked: dict[int, Replacement] = field(default_factory=dict)
     keep_pools: bool = False
+    gates: set[int] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+
+    def fresh(self, wish: str) -> str:
+        """A name that nothing has."""
+        name, n = wish, 1
+        while name in self.names:
+            n += 1
+            name = f"{wish}_{n}"
+        self.names.add(name)
+        return name
 
     def blame(self, op: Op, kind: Kind, detail: str) -> None:
         """Note a cause."""
@@ -63,16 +80,23 @@ Moved = Dims | list[Dims | None]
 Move = Callable[[Op, list[Operand], Trace], Moved]
 
 MOVES: dict[str, Move] = {}
+MERGED: set[str] = set()  #: kinds of operators that take values of which an axis is several dims in one
 
 SHADOWING = frozenset(("MaxPool", "Dropout"))  #: operators whose second output is shaped like the first and no map
 
 
-def moves(*op_types: str) -> Callable[[Move], Move]:
-    """Register how these operators of the backbone move along the axes of their map, by ``Op.kind``."""
+def moves(*op_types: str, merged: bool = False) -> Callable[[Move], Move]:
+    """Register how these operators of the backbone move along the axes of their map, by ``Op.kind``.
+
+    Args:
+        op_types: the operators.
+        merged: they take values of which an axis is several dims in one.
+    """
 
     def register(move: Move) -> Move:
         for op_type in op_types:
             MOVES[op_type] = move
+        MERGED.update(op_types if merged else ())
         return move
 
     return register

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper
 
-from ..flatten import axes_of
 from ..geometry import Axis
 from ..ops import Op
-from ..plan import Dim, Dims
+from ..plan import Dim, Dims, FeatureMap, follows, size
+from .expressions import Expressions, in_words
 from .registry import Operand, Trace, moves, only_map
+from .repeating import read_size, sizes_like
 
+SIZES = 3  #: which input of a Resize holds them
+TO_THE_END = 2**63 - 1
 FAR = 2**31 - 1  #: exporters write "to the end" as this or more
 
 
@@ -42,7 +48,7 @@ def move_pad(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     return tuple(dims)
 
 
-@moves("Slice")
+@moves("Slice", merged=True)
 def move_slice(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """Slices features, or crops a border of fixed width."""
     x = only_map(op, operands)
@@ -53,8 +59,8 @@ def move_slice(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         axes = trace.ints(op, 3, "axes") if len(op.inputs) > 3 and op.inputs[3] else None
         steps = trace.ints(op, 4, "steps") if len(op.inputs) > 4 and op.inputs[4] else None
     axes = [a % len(x.dims) for a in axes] if axes else list(range(len(starts)))
-    dims: list[Dim] = list(x.dims)
-    for start, end, axis, step in zip(starts, ends, axes, steps or [1] * len(starts), strict=True):
+    dims, new_ends = list(x.dims), list(ends)
+    for i, (start, end, axis, step) in enumerate(zip(starts, ends, axes, steps or [1] * len(starts), strict=True)):
         dim = dims[axis]
         if isinstance(dim, int):
             dims[axis] = len(range(dim)[start:end:step])
@@ -62,11 +68,44 @@ def move_slice(op: Op, operands: list[Operand], trace: Trace) -> Dims:
             continue
         elif isinstance(dim, Axis):
             if step < 1 or start < 0 or 0 <= end < FAR:
-                raise op.fits_one_size(f"crops to fixed positions [{start}:{end}:{step}] of the trained size")
-            dims[axis] = dim.window_op(1, step, -start, -start + min(end, 0) + step - 1)
+                crop = f"crops to fixed positions [{start}:{end}:{step}] of the trained size"
+                if op.index not in trace.gates or step < 1 or start < 0:
+                    raise op.fits_one_size(crop)
+                if _is_number(op, axis, end, dim, trace):
+                    dims[axis] = len(range(dim.size)[start:end:step])
+                    continue
+                new_ends[i] = end = TO_THE_END if end >= dim.size else end - dim.size
+            cut = 0 if end >= FAR else end
+            dims[axis] = dim.window_op(1, step, -start, -start + cut + step - 1)
         else:
-            raise op.refuse("slices the batch")
+            raise op.refuse("slices the batch, or an axis that is several in one")
+    if new_ends != list(ends):
+        _unbake_ends(op, x, new_ends, trace)
     return tuple(dims)
+
+
+def _is_number(op: Op, axis: int, end: int, dim: Axis, trace: Trace) -> bool:
+    """True if the end of a slice is read as a number, false if it is counted from the end of the axis."""
+    left = dim.size - end
+    word = in_words(dim) if left <= 0 else f"{in_words(dim)} - {left}"
+    reason = f"its constant {end} may be {word} or a fixed number, and nothing tells which"
+    return trace.readings.choose(op, axis, 2, reason) == 1
+
+
+def _unbake_ends(op: Op, x: FeatureMap, ends: list[int], trace: Trace) -> None:
+    expressions = Expressions(op, x, trace)
+    if op.since < 10:
+        node = helper.make_node("Slice", op.inputs, op.outputs, name=op.name, **op.attrs | {"ends": ends})
+    else:
+        inputs = [*op.inputs[:2], expressions.constant(np.array(ends, np.int64)), *op.inputs[3:]]
+        starts = trace.array(op, 1, "starts")
+        if starts.elem_type != TensorProto.INT64:  # all of its operands have one type
+            inputs[1:] = [
+                i and expressions.constant(np.array(ends if k == 1 else trace.ints(op, k + 1, "operand"), np.int64))
+                for k, i in enumerate(inputs[1:])
+            ]
+        node = helper.make_node("Slice", inputs, op.outputs, name=op.name)
+    expressions.replace(node, f"{op}: its ends -> {[e if e < FAR else 'end' for e in ends]}")
 
 
 @moves("ConvTranspose")
@@ -86,22 +125,19 @@ def move_conv_transpose(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         pads = op.attr("pads") or [0] * (2 * rank)
         kernel = (weight[2 + i] - 1) * op.attr("dilations", [1] * rank)[i] + 1
         add = kernel - stride - pads[i] - pads[i + rank] + op.attr("output_padding", [0] * rank)[i]
-        assert dim != "batch"
+        assert isinstance(dim, (int, Axis))
         dims.append(dim.scaled(stride, add) if isinstance(dim, Axis) else dim * stride + add)
     return tuple(dims)
 
 
 @moves("Resize", "Upsample")
 def move_resize(op: Op, operands: list[Operand], trace: Trace) -> Dims:
-    """Resizes by constant whole factors; fixed sizes are refused."""
+    """Resizes by constant whole factors, or to sizes that are read as following the image's."""
     x = only_map(op, operands)
     scales = _scales(op, trace)
-    axes = op.attr("axes")
-    if axes is not None:
-        full = [1.0] * len(x.dims)
-        for a, s in zip(axes, scales, strict=True):
-            full[a] = s
-        scales = full
+    if scales is None:
+        return _to_sizes(op, x, trace)
+    scales = _on_all_axes(op, scales, 1.0, x)
     op.refuse_if(len(scales) != len(x.dims), "its scales do not fit its input")
     dims: list[Dim] = []
     for dim, scale in zip(x.dims, scales, strict=True):
@@ -113,15 +149,38 @@ def move_resize(op: Op, operands: list[Operand], trace: Trace) -> Dims:
                 float(ratio) != scale or 1 not in (ratio.numerator, ratio.denominator),
                 f"resizes by {scale}, not a whole factor",
             )
-            trace.blame(op, "global context", f"resizes by {scale:g}")
-            n, d = ratio.numerator, ratio.denominator
-            dims.append(dim.scaled(n) if d == 1 else dim.window_op(1, d, 0, 0))
+            dims.append(_scaled(dim, ratio))
         else:
             raise op.refuse("resizes the batch or the channels")
+    _blame_resize(op, x, dims, trace)
     return tuple(dims)
 
 
-def _scales(op: Op, trace: Trace) -> list[float]:
+def _scaled(axis: Axis, ratio: Fraction) -> Axis:
+    n, d = ratio.numerator, ratio.denominator
+    return axis.scaled(n) if d == 1 else axis.window_op(1, d, 0, 0)
+
+
+def _blame_resize(op: Op, x: FeatureMap, dims: list[Dim], trace: Trace) -> None:
+    for before, after in zip(x.dims, dims, strict=True):
+        if isinstance(before, Axis) and before != after:
+            ratio = size(after, 1) / before.size
+            trace.blame(op, "global context", f"resizes by {ratio:g}")
+
+
+def _on_all_axes(op: Op, numbers: list[Any], neutral: Any, x: FeatureMap) -> list[Any]:
+    """The numbers of an operand that may name its axes, one for each axis."""
+    axes = op.attr("axes")
+    if axes is None:
+        return numbers
+    full = [neutral] * len(x.dims)
+    for a, number in zip(axes, numbers, strict=True):
+        full[a] = number
+    return full
+
+
+def _scales(op: Op, trace: Trace) -> list[float] | None:
+    """The scales; ``None`` where there are sizes instead."""
     if op.attr("scales") is not None:
         return [float(s) for s in op.attr("scales")]
     i = 2 if op.op_type == "Resize" and op.since >= 11 else 1
@@ -129,7 +188,66 @@ def _scales(op: Op, trace: Trace) -> list[float]:
         scales = trace.array(op, i, "scales").values
         if np.size(scales):
             return [float(s) for s in np.ravel(scales)]
-    raise op.refuse("resizes to a size that is fixed at, or computed from, the trained size")
+    op.refuse_if(len(op.inputs) <= SIZES or not op.inputs[SIZES], "has neither scales nor sizes")
+    return None
+
+
+def _to_sizes(op: Op, x: FeatureMap, trace: Trace) -> Dims:
+    """The sizes are read axis by axis: as a whole multiple of the map's own, as those of another map, or as numbers."""
+    policy, mode = op.attr("keep_aspect_ratio_policy", "stretch"), op.attr("coordinate_transformation_mode", "")
+    op.refuse_if(policy != "stretch" or mode == "tf_crop_and_resize", "crops or keeps the aspect ratio")
+    operand = op.inputs[SIZES]
+    known = trace.constants.at_trained_size(operand)
+    if known is None:
+        raise op.refuse("its sizes are computed in a way that is not understood")
+    own = [size(d, trace.shapes.batch) for d in x.dims]
+    wanted = _on_all_axes(op, known.ints(), None, x)
+    op.refuse_if(len(wanted) != len(own), "its sizes do not fit its input")
+    dims: list[Dim] = []
+    for place, (dim, n) in enumerate(zip(x.dims, wanted, strict=True)):
+        if n is None or (n == own[place] and not isinstance(dim, Axis)):
+            dims.append(dim)
+            continue
+        op.refuse_if(not isinstance(dim, Axis) and n != own[place], "resizes the batch or the channels")
+        assert isinstance(dim, Axis)
+        entry = op.attr("axes").index(place) if op.attr("axes") else place
+        dims.append(read_size(op, operand, place, n, _multiples(dim, n, place, x, trace), trace, entry))
+    _blame_resize(op, x, dims, trace)
+    if trace.constants.fixed(operand) is not None and any(follows(d) for d in dims):
+        _unbake_sizes(op, x, dims, trace)
+    return tuple(dims)
+
+
+def _multiples(axis: Axis, n: int, place: int, x: FeatureMap, trace: Trace) -> list[Axis]:
+    """What a size of a resized axis may be: a whole multiple or fraction of its own, or that of another map."""
+    ratio = Fraction(n, axis.size)
+    found = [_scaled(axis, ratio)] if 1 in (ratio.numerator, ratio.denominator) else []
+    others = sizes_like(n, place, len(x.dims), trace)
+    strides = {(a.source, a.index, a.stride) for a in found}
+    return found + [replace(a, field=axis.field) for a in others if (a.source, a.index, a.stride) not in strides]
+
+
+def _unbake_sizes(op: Op, x: FeatureMap, dims: list[Dim], trace: Trace) -> None:
+    """Whole factors as scales, which need no arithmetic; else sizes from those of the maps that have them."""
+    factors = [Fraction(size(d, 1), size(b, 1)) for d, b in zip(dims, x.dims, strict=True)]
+    whole = all(
+        d == b or (isinstance(b, Axis) and d == _scaled(b, f))
+        for d, b, f in zip(dims, x.dims, factors, strict=True)
+        if 1 in (f.numerator, f.denominator) or d != b
+    )
+    baked = trace.constants.at_trained_size(op.inputs[SIZES])
+    expressions = Expressions(op, x, trace)
+    roi = op.inputs[1] or ("" if op.since >= 13 else expressions.constant(np.array([], np.float32)))
+    if whole:
+        scales = expressions.constant(np.array([float(f) for f in factors], np.float32))
+        inputs = [x.name, roi, scales]
+    else:
+        none = "" if op.since >= 13 else expressions.constant(np.array([], np.float32))
+        inputs = [x.name, roi, none, expressions.vector(dims)]
+    attributes = {k: v for k, v in op.attrs.items() if k != "axes"}
+    node = helper.make_node(op.op_type, inputs, op.outputs, name=op.name, **attributes)
+    old = baked.ints() if baked else "?"
+    expressions.replace(node, f"{op}: its sizes {old} -> [{', '.join(in_words(d) for d in dims)}]")
 
 
 @moves("SpaceToDepth", "DepthToSpace")
@@ -147,24 +265,9 @@ def move_blocks(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         trace.blame(op, "global context", "one cell of its input becomes several cells of its output")
     dims: list[Dim] = [x.dims[0], channels * block**2 if down else channels // block**2]
     for dim in x.dims[2:]:
-        assert dim != "batch"
+        assert isinstance(dim, (int, Axis))
         if isinstance(dim, int):
             dims.append(dim // block if down else dim * block)
         else:
             dims.append(dim.window_op(block, block, 0, 0) if down else dim.scaled(block))
     return tuple(dims)
-
-
-@moves("Unsqueeze", "Squeeze")
-def move_unit_axes(op: Op, operands: list[Operand], trace: Trace) -> Dims:
-    """Inserts or removes axes of size 1 that are not spatial (the caller keeps the others away)."""
-    x = only_map(op, operands)
-    operand = trace.ints(op, 1, "axes") if len(op.inputs) > 1 and op.inputs[1] else None
-    inserted = len(operand if operand is not None else op.attr("axes") or ())
-    dims: list[Dim] = list(x.dims)
-    if op.op_type == "Unsqueeze":
-        for axis in axes_of(op, operand, len(dims) + inserted) or ():
-            dims.insert(axis, 1)
-        return tuple(dims)
-    axes = axes_of(op, operand, len(dims))
-    return tuple(d for i, d in enumerate(dims) if (d != 1 if axes is None else i not in axes))

@@ -8,9 +8,10 @@ from onnx import helper
 
 from ..geometry import Axis, ceil_add, conv_add, same_add
 from ..ops import Op
-from ..plan import Dim, Dims, FeatureMap
+from ..plan import Dim, Dims, FeatureMap, Part
 from .pointwise import join
 from .registry import Operand, Trace, moves, only_map
+from .unbaked import Replacement
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ def move_conv(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     shape = trace.shapes.of(weight)
     if shape is None:
         raise op.refuse(f"the shape of its weight '{weight}' is not known")
+    channels = x.dims[1] if len(x.dims) > 1 else 0
+    fits = shape[1] * op.attr("group", 1)
+    op.contradict_if(
+        isinstance(channels, int) and channels != fits, f"has weights for {fits} channels and gets {channels}"
+    )
+    op.contradict_if(isinstance(channels, Part), "has weights for channels that are as many as rows of a part")
     dims = _slide(op, x, list(shape[2:]), shape[0], trace)
     for other in operands[1:]:
         if isinstance(other, FeatureMap):
@@ -93,9 +100,8 @@ def _kept_whole(op: Op, x: FeatureMap, trace: Trace) -> Dims:
         "so it is no pool over the whole map",
     )
     norm = {"p": op.attr("p", 2)} if op.op_type == "LpPool" else {}
-    trace.unbaked[op.index] = helper.make_node(
-        f"Global{op.op_type}", op.inputs[:1], op.outputs[:1], name=op.name, **norm
-    )
+    node = helper.make_node(f"Global{op.op_type}", op.inputs[:1], op.outputs[:1], name=op.name, **norm)
+    trace.unbaked[op.index] = Replacement([node], f"{op} -> {node.op_type}")
     trace.blame(op, "global context", "pools the whole map")
     return x.dims[:2] + tuple(d.constant(1) for d in x.dims[2:] if isinstance(d, Axis))
 
@@ -106,7 +112,7 @@ def _slide(op: Op, x: FeatureMap, kernel: list[int], channels: int, trace: Trace
     op.refuse_if(len(kernel) != rank, f"its kernel has {len(kernel)} axes and its input {rank} spatial ones")
     dims: list[Dim] = ["batch", channels]
     for i, dim in enumerate(x.dims[2:]):
-        assert dim != "batch"
+        assert isinstance(dim, (int, Axis))
         slide = _read(op, i, rank, kernel[i], dim.size if isinstance(dim, Axis) else dim)
         if isinstance(dim, Axis):
             _blame(op, slide, dim, trace)

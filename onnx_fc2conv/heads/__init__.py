@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ..backbone import Ties, Trace, image_inputs, input_map
+from ..backbone import Baked, Readings, Ties, Trace, image_inputs, input_map
 from ..constants import Constants
-from ..errors import NothingToConvert
-from ..ops import FULLY_CONNECTED, Model, Op
+from ..errors import Contradiction, NothingToConvert, Unliftable
+from ..ops import FULLY_CONNECTED, VIEWS, Model, Op, names_of
 from ..plan import Cause, FeatureMap, Plan
 from ..shapes import Shapes, infer
 from .images import images_of_heads, origins_of, require_one_batch
@@ -18,7 +18,9 @@ from .windows import require_no_pool, require_window
 __all__ = ["find", "known"]
 
 
-def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: bool = False) -> Plan:
+def find(
+    model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: bool = False, readings: Readings | None = None
+) -> Plan:
     """Trace the backbone from the image inputs and collect the heads.
 
     An image that no FC node depends on, and that meets none of those that one depends on, is not looked at: it keeps
@@ -26,6 +28,8 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: b
     to the backbone, and the head begins behind it.
 
     Raises:
+        Baked: nodes carry the trained size; what takes their place is in the error.
+        Contradiction: numbers in shapes cannot be meant as they were read.
         NothingToConvert: no FC node depends on an image.
         Unliftable: a node of the backbone is unknown or bakes the trained size.
         UnreadableModel: an image input has no fixed size.
@@ -34,7 +38,7 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: b
     needed = images_of_heads(model, [v.name for v in found])
     images = [input_map(model, v) for v in found if v.name in needed]
     require_one_batch([v for v in found if v.name in needed])
-    walk = _walked(model, images, shapes, other_batch, keep_pools)
+    walk = _walked(model, images, shapes, other_batch, keep_pools, readings or Readings())
     head, cuts, trace = walk.head, walk.cuts, walk.trace
     static = trace.constants.static
     _require_weights([op for op in head if op.op_type in FULLY_CONNECTED], static)
@@ -52,11 +56,11 @@ def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: b
         trace.constants,
         {name: _settled(m, trace) for name, m in walk.maps.items()},
         {name: trace.ties.settled(dims) for name, dims in trace.shadows.items()},
-        trace.unbaked,
         list(cuts),
         head,
         _causes(model, cuts, trace),
         [_settled(m, trace) for m in images],
+        instead=walk.instead,
     )
 
 
@@ -93,26 +97,65 @@ def _settled(m: FeatureMap, trace: Trace) -> FeatureMap:
 
 
 def _walked(
-    model: Model, images: list[FeatureMap], shapes: Shapes, other_batch: Shapes | None, keep_pools: bool
+    model: Model,
+    images: list[FeatureMap],
+    shapes: Shapes,
+    other_batch: Shapes | None,
+    keep_pools: bool,
+    readings: Readings,
 ) -> Walk:
     """The walk that knows all gates.
 
     Which inputs have sizes of their own is known behind a first walk only. If some have, it is made again without the
     numbers that follow from the size of one of them alone.
+
+    Raises:
+        Baked: nodes carry the trained size.
     """
-    walk, enlarged = None, [images]
+    names = names_of(model)
+    enlarged = [images]
     while True:
         constants = Constants(model, shapes, other_batch, _at_other_sizes(model, enlarged, shapes))
-        met: set[int] | None = set()
-        while met is not None:
-            gates = walk.gates | met if walk else met
-            walk = Walk(model, images, Trace(constants, shapes, Ties(images), keep_pools=keep_pools), gates)
-            met = walk.run()
-        assert walk is not None
+
+        def trace(constants: Constants = constants) -> Trace:
+            return Trace(constants, shapes, Ties(images), {}, readings, keep_pools=keep_pools, names=set(names))
+
+        walk = _with_gates(model, images, trace)
+        if walk.trace.unbaked:
+            raise Baked(walk.trace.unbaked)
         classes = walk.trace.ties.classes()
         if len(classes) == 1 or len(enlarged) > 1:
             return walk
         enlarged = [images, *classes]
+
+
+def _with_gates(model: Model, images: list[FeatureMap], trace: Callable[[], Trace]) -> Walk:
+    """The walk that knows all gates.
+
+    A view may be one too: a shuffle, blocks, tokens. Where the backbone cannot go through it as one, it begins the head
+    after all; should the head not go through it either, the first reason is the one that is said.
+    """
+    instead: Unliftable | None = None
+    for view_gates in (True, False):
+        gates: set[int] = set()
+        met: set[int] | None = set()
+        while met is not None:
+            gates |= met
+            walk = Walk(model, images, trace(), gates, view_gates)
+            try:
+                met = walk.run()
+            except Unliftable as e:
+                if walk.trace.unbaked:
+                    raise Baked(walk.trace.unbaked) from e
+                views = view_gates and any(op.op_type in VIEWS for op in model.ops if op.index in gates)
+                if not views or (isinstance(e, Contradiction) and walk.trace.readings.met):
+                    raise instead or e
+                instead = e
+                break
+        if met is None:
+            walk.instead = instead
+            return walk
+    raise AssertionError("the second walk raises or returns")
 
 
 def _at_other_sizes(model: Model, enlarged: list[list[FeatureMap]], shapes: Shapes) -> list[Shapes]:

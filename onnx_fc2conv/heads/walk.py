@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from ..backbone import MOVES, SLIDING, Trace, move, reshape_in_disguise
-from ..errors import PositionDependent
+from ..backbone import (
+    MOVES,
+    SLIDING,
+    Trace,
+    keeps_axes,
+    move,
+    reshape_in_disguise,
+    reshaped,
+    settled_axes,
+)
+from ..errors import PositionDependent, Unliftable
 from ..flatten import axes_of, covers_map
 from ..geometry import Axis
 from ..ops import FULLY_CONNECTED, REDUCTIONS, STANDARD_DOMAINS, VIEWS, Model, Op
-from ..plan import FeatureMap
+from ..plan import FeatureMap, size
 
 HEAD_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
+ON_POSITIONS = SLIDING | frozenset(
+    "DepthToSpace GroupNormalization InstanceNormalization Pad Resize SpaceToDepth Upsample".split()
+)
 POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "QLinearGlobalAveragePool"))
 
 
@@ -26,11 +38,17 @@ class Walk:
         cuts: names of those that heads read.
         head: the nodes of the heads.
         gates: nodes, by position in the file, that look like the start of a head and are none.
+        instead: why a view is not part of the backbone, for whom the head does not take it either.
     """
 
-    def __init__(self, model: Model, images: list[FeatureMap], trace: Trace, gates: set[int]) -> None:
+    instead: Unliftable | None = None
+
+    def __init__(self, model: Model, images: list[FeatureMap], trace: Trace, gates: set[int], view_gates: bool) -> None:
         self.model, self.trace, self.gates = model, trace, gates
-        self.maps = {m.name: m for m in images}
+        self.view_gates = view_gates
+        trace.gates |= gates
+        trace.maps |= {m.name: m for m in images}
+        self.maps = trace.maps
         self.cuts: dict[str, None] = {}
         self.head: list[Op] = []
         self._pools: dict[str, set[int]] = {}  # for each value of a head, the pools that it was started by
@@ -52,9 +70,11 @@ class Walk:
             pools = set().union(*(self._pools[name] for name in behind)) if behind else set()
             if behind and pools and (read_maps or self._slides_over_map(op, behind)):
                 return pools
-            if starts and op.op_type not in VIEWS and not self.trace.keep_pools:
+            if starts and (self.view_gates or op.op_type not in VIEWS) and not self.trace.keep_pools:
                 pools = {op.index}
             self.head.append(op)
+            for name in read_maps:
+                self.maps[name] = settled_axes(op, self.maps[name], self.trace)
             if self._mixes_all(op) or any(name in self._behind_fc for name in behind):
                 self._behind_fc |= set(op.outputs)
             self.cuts |= {name: None for name in read_maps}
@@ -69,7 +89,7 @@ class Walk:
     def _moves(self, op: Op) -> bool:
         """Follow the maps through a node of the backbone; false if it fits one size of its map only."""
         try:
-            self.maps |= {m.name: m for m in move(op, self.model, self.maps, self.trace)}
+            self.trace.maps |= {m.name: m for m in move(op, self.model, self.maps, self.trace)}
         except PositionDependent:
             if op.index in self.gates or self.trace.keep_pools:
                 raise
@@ -92,7 +112,7 @@ class Walk:
             axes = axes_of(op, operand, len(dims)) or ()
             return any(isinstance(dims[a], Axis) for a in axes if a < len(dims))
         if op.op_type in ("AveragePool", "MaxPool", "LpPool"):
-            return covers_map(op, [d.size if isinstance(d, Axis) else int(d) for d in dims[2:] if d != "batch"])
+            return covers_map(op, [size(d, self.trace.shapes.batch) for d in dims[2:]])
         return False
 
     def _mixes_all(self, op: Op) -> bool:
@@ -105,7 +125,7 @@ class Walk:
     def _slides_over_map(self, op: Op, behind: list[str]) -> bool:
         """True for an operator that slides over positions of the map; an FC leaves none, nor does a pool of all."""
         made_by_fc = any(name in self._behind_fc for name in behind)
-        return op.op_type in SLIDING and not made_by_fc and not self._on_one_position(op)
+        return op.op_type in ON_POSITIONS and not made_by_fc and not self._on_one_position(op)
 
     def _on_one_position(self, op: Op) -> bool:
         """True for a 1x1 Conv on a pooled map of one cell: an FC node, spelled otherwise."""
@@ -119,7 +139,8 @@ class Walk:
         if op.op_type == "Flatten":
             return True
         if op.op_type == "Reshape":
-            return reshape_in_disguise(op, x, self.trace) is None
+            disguised = reshape_in_disguise(op, x, self.trace) is not None
+            return not disguised and not keeps_axes(x.dims, reshaped(op, x, self.trace, splits=False))
         if op.op_type == "Unsqueeze":
             return False
         operand = self.trace.ints(op, 1, "axes") if len(op.inputs) > 1 and op.inputs[1] else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from ..errors import Unliftable
-from ..ops import Op
+from ..ops import Op, names_of
 from ..plan import Plan
 from ..rewrite import Rewrite, Windowed
 from . import (
@@ -67,7 +67,7 @@ def lift(plan: Plan) -> Rewrite:
             "convert the model with onnx.version_converter first",
             str(plan.head[0]),
         )
-    names = Names(_names_of(plan))
+    names = Names(names_of(plan.model))
     shared = Shared(plan, names)
     outputs = set(plan.model.outputs)
     starts: dict[str, Op] = {}
@@ -84,15 +84,6 @@ def lift(plan: Plan) -> Rewrite:
             rewriter.emitted[-1].name = op.name
         shared.rewrite.replaced[op.index] = rewriter.emitted
     return shared.rewrite
-
-
-def _names_of(plan: Plan) -> set[str]:
-    graph = plan.model.proto.graph
-    names = {value.name for part in (graph.input, graph.output, graph.initializer, graph.value_info) for value in part}
-    names |= {t.values.name for t in graph.sparse_initializer}
-    for op in plan.model.ops:
-        names |= {op.name, *op.outputs, *op.reads()}
-    return names
 
 
 def _apply(rewriter: Rewriter, start: Op, plan: Plan, shared: Shared) -> tuple[Windowed, ...]:

@@ -70,7 +70,7 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None) -
         verdict=conversion.verdict,
         causes=[CauseRow(c.node, c.kind, c.detail) for c in plan.causes],
         restructured=list(conversion.restructured),
-        unbaked=[f"{op} -> {plan.unbaked[op.index].op_type}" for op in plan.model.ops if op.index in plan.unbaked],
+        unbaked=list(conversion.unbaked),
         deviation={
             name: {"error": d.error, "agreement": d.agreement, "cells": d.cells}
             for name, d in (outcome.deviation if outcome else {}).items()

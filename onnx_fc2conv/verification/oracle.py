@@ -2,16 +2,16 @@
 
 Nothing here knows what the heads became. The original is cut at the feature maps that it flattens; the part in front
 runs with free spatial dims, the part behind with the trained window, exactly as it was trained. The one thing shared
-with the conversion: a Reshape that carries the trained size could not run at another, so its Transpose stands there.
+with the conversion: where a node carries the trained size and could not run at another, its replacement stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
 from ..geometry import Grid
 from ..ops import Model
@@ -22,21 +22,14 @@ from .session import Feeds, Runtime, Session
 Cell = tuple[int, ...]
 
 
-def cut(
-    model: Model,
-    inputs: dict[str, ValueInfoProto],
-    outputs: Iterable[str],
-    unbaked: Mapping[int, NodeProto] | None = None,
-) -> ModelProto:
+def cut(model: Model, inputs: dict[str, ValueInfoProto], outputs: Iterable[str]) -> ModelProto:
     """The part of a model between some values and some others, as a model of its own.
 
     Args:
         model: the original.
         inputs: where the part begins.
         outputs: where it ends.
-        unbaked: nodes that take the place of those that could not run at another size.
     """
-    instead = unbaked or {}
     graph = model.proto.graph
     wanted, needed = set(), list(outputs)
     names: set[str] = set()
@@ -50,7 +43,7 @@ def cut(
             wanted.add(op.index)
             needed += op.reads()
     part = GraphProto(name="part")
-    part.node.extend(instead.get(op.index, graph.node[op.index]) for op in model.ops if op.index in wanted)
+    part.node.extend(graph.node[op.index] for op in model.ops if op.index in wanted)
     part.input.extend(value for name, value in inputs.items() if name in names)
     part.input.extend(i for i in model.inputs if i.name in names and i.name not in inputs)
     part.initializer.extend(t for t in graph.initializer if t.name in names)
@@ -84,7 +77,7 @@ class Oracle:
         free = {image.name: _untyped(plan, image.name) for image in plan.images}
         self._backbone: Session | None = None
         if self._inner:
-            self._backbone = self._load(cut(model, free, self._inner, plan.unbaked), model.folder)
+            self._backbone = self._load(cut(model, free, self._inner), model.folder)
         self._heads: dict[tuple[str, ...], Session] = {}
         self._doubled: dict[tuple[str, ...], Doubled] = {}
         self._whole = original or model.proto

@@ -1,0 +1,119 @@
+"""Operators that repeat values to a size, and what a number in a file may be that is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx import helper
+
+from ..geometry import Axis
+from ..ops import Op
+from ..plan import Dim, Dims, FeatureMap, follows, size
+from .expressions import Expressions, in_words
+from .registry import Operand, Trace, moves, only_map
+from .views import at, sizes_in
+
+
+def sizes_like(n: int, place: int, rank: int, trace: Trace) -> list[Axis]:
+    """The spatial axes of known maps that have this size and stand at this place, one for each effective stride."""
+    found: dict[tuple[object, ...], Axis] = {}
+    for x in reversed(trace.maps.values()):
+        dim = x.dims[place] if len(x.dims) == rank else 1
+        if isinstance(dim, Axis) and follows(dim) and dim.size == n:
+            found.setdefault((dim.source, dim.index, dim.stride), dim)
+    return list(found.values())
+
+
+def read_size(
+    op: Op, operand: str, place: int, n: int, candidates: Sequence[Axis], trace: Trace, entry: int | None = None
+) -> Dim:
+    """What a number in a shape stands for: a size that follows the image's, or a number that does not.
+
+    1. One that is computed from a ``Shape`` is what it turns out to be at other sizes.
+    2. A constant is tried as the size of each axis that has it, and as a number.
+
+    Args:
+        op: the node.
+        operand: name of the input that holds it.
+        place: which axis of the result it is for.
+        n: the number at the trained size.
+        candidates: axes of this size.
+        trace: what is known.
+        entry: where in the operand it is; default: at its place.
+
+    Raises:
+        Unliftable: it is computed from the image's size in another way.
+    """
+    entry = place if entry is None else entry
+    if trace.constants.fixed(operand) is None:
+        for axis in candidates:
+            if all(_is_at(axis, entry, trace, *known) for known in trace.constants.at_other_sizes(operand)):
+                return axis
+        op.refuse_if(
+            not _same_everywhere(operand, entry, n, trace),
+            f"computes {n} from the size of the image in a way that is not understood",
+        )
+        return n
+    if not candidates:
+        return n
+    words = " or ".join(dict.fromkeys(in_words(axis) for axis in candidates))
+    reason = f"its constant {n} may be {words} or a fixed number such as a channel count, and nothing tells which"
+    options: list[Dim] = [*candidates, n]
+    return options[trace.readings.choose(op, place, len(options), reason)]
+
+
+def _is_at(axis: Axis, entry: int, trace: Trace, shapes: object, value: object) -> bool:
+    known = value.ints() if value is not None else []  # type: ignore[attr-defined]
+    return len(known) > entry and known[entry] == at(axis, sizes_in(shapes, (axis,), trace), trace)  # type: ignore[arg-type]
+
+
+def _same_everywhere(operand: str, entry: int, n: int, trace: Trace) -> bool:
+    return all(value is not None and value.ints()[entry] == n for _, value in trace.constants.at_other_sizes(operand))
+
+
+@moves("Expand", "Tile", merged=True)
+def move_repeat(op: Op, operands: list[Operand], trace: Trace) -> Dims:
+    """Repeats axes of size 1, a pooled map's above all, and features; the batch and positions stay as they are."""
+    x = only_map(op, operands)
+    known = trace.constants.at_trained_size(op.inputs[1])
+    if known is None:
+        raise op.refuse("its target shape is computed in a way that is not understood")
+    target = known.ints()
+    rank = max(len(target), len(x.dims))
+    before: list[Dim] = [*[1] * (rank - len(x.dims)), *x.dims]
+    target = [1] * (rank - len(target)) + target
+    offset = rank - len(known.ints())
+    dims: list[Dim] = []
+    entries: list[Dim] = []
+    for place, (dim, n) in enumerate(zip(before, target, strict=True)):
+        own = size(dim, trace.shapes.batch)
+        if n == 1 or (op.op_type == "Expand" and n == own):
+            dims.append(dim)
+            entries.append(1)
+            continue
+        op.refuse_if(own != 1 and (follows(dim) or dim == "batch"), f"repeats axis {place} of the map")
+        op.refuse_if(own != 1 and op.op_type == "Expand", f"its target {target} does not fit its input")
+        new = (
+            read_size(op, op.inputs[1], place, n, sizes_like(n, place, rank, trace), trace, place - offset)
+            if own == 1
+            else n
+        )
+        dims.append(own * n if isinstance(new, int) else new)
+        entries.append(new)
+    if _carries_size(op, x, before, target, dims, trace):
+        expressions = Expressions(op, x, trace)
+        inputs = [x.name, expressions.vector(entries)]
+        node = helper.make_node(op.op_type, inputs, op.outputs, name=op.name)
+        expressions.replace(node, f"{op}: its {target} -> [{', '.join(in_words(d) for d in dims)}]")
+    return tuple(dims)
+
+
+def _carries_size(
+    op: Op, x: FeatureMap, before: Dims | list[Dim], target: list[int], dims: list[Dim], trace: Trace
+) -> bool:
+    """True if the operand does not follow the image's size and the result does."""
+    if trace.constants.fixed(op.inputs[1]) is None:
+        return False
+    repeated = any(follows(d) and not follows(b) for d, b in zip(dims, before, strict=True))
+    copied = op.op_type == "Expand" and any(follows(b) and n != 1 for b, n in zip(before, target, strict=True))
+    return repeated or copied
