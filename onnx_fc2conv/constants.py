@@ -120,20 +120,33 @@ class Constants:
         return Array.of(name, np.asarray(rows[0])[None])
 
     def _agreed(self, name: str, probes: list[int]) -> Array | None:
+        """The value, if it is the same at all of these.
+
+        A size at which it is not known is one that the model does not take, if it is known at another size.
+        """
         first = self.at_trained_size(name)
+        at_sizes = 0
         for probe in probes:
             other = first if first is None or probe not in self._shapes else self._value(name, probe)
+            if other is None and first is not None and probe in self._sizes:
+                continue
+            at_sizes += probe in self._sizes
             if other is not first and (other is None or first is None or not _same(first, other)):
                 return None
-        return first
+        return first if at_sizes or not any(p in self._sizes for p in probes) else None
 
     def same_at_every_size(self, name: str) -> bool:
         """True for a value that may depend on the batch, but not on the image's size."""
         return self._agreed(name, self._sizes) is not None
 
     def at_other_sizes(self, name: str) -> list[tuple[Shapes, Array | None]]:
-        """The value at each of the other sizes, with the shapes that belong to it; ``None`` where it is not known."""
-        return [(self._shapes[probe], self._value(name, probe)) for probe in self._sizes]
+        """The value at each of the other sizes, with the shapes that belong to it.
+
+        A size at which it is not known is one that the model does not take, if it is known at another size. Where it is
+        known at none of them, all are there.
+        """
+        found = [(self._shapes[probe], self._value(name, probe)) for probe in self._sizes]
+        return [(shapes, value) for shapes, value in found if value is not None] or found
 
     def at_trained_size(self, name: str) -> Array | None:
         """The constant behind a value at the main batch size; numbers may contain that batch size."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, lcm
 from typing import Literal
 
 from onnx import ModelProto
 
 from .errors import UsageError
 from .geometry import Geometry
-from .plan import Cause, Plan
+from .plan import Cause, Plan, parts_of
 from .rewrite import Rewrite, Windowed
 from .settings import Size
 
@@ -68,8 +68,20 @@ class Conversion:
                 for m in self.plan.maps.values()
                 if len(m.axes) == len(trained) and all(a.source == name for a in m.axes)
             ]
-            found[name] = tuple(map(max, zip(*strides, strict=True)))
+            if self.phases:  # what must divide the image is a stride of some map
+                strides = [*strides, *self._whole_strides(name)]
+            along = zip(*strides, strict=True)
+            found[name] = tuple(lcm(*column) if self.phases else max(column) for column in along)
         return found
+
+    def _whole_strides(self, name: str) -> list[tuple[int, ...]]:
+        """The effective strides of all maps of an image, 1 along axes where they are not whole."""
+        rank = len(self.trained[name])
+        axes = [a for m in self.plan.maps.values() for d in m.dims for a in parts_of(d) if a.source == name]
+        return [
+            tuple(a.stride.numerator if i == a.index and a.stride.denominator == 1 else 1 for i in range(rank))
+            for a in axes
+        ]
 
     @property
     def verdict(self) -> Verdict:

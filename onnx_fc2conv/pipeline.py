@@ -167,12 +167,13 @@ def _known(model: Model) -> tuple[Constants, dict[str, list[int]]]:
     return constants, {image.name: image.spatial for image in images}
 
 
-def _analyse(model: Model, settings: Settings | None, readings: Readings) -> tuple[Plan, Rewrite]:
+def _analyse(model: Model, settings: Settings | None = None, readings: Readings | None = None) -> tuple[Plan, Rewrite]:
     """Find and lift the heads.
 
     Where the batch is symbolic, shapes are inferred for two batch sizes, so that a number that contains the batch is
     told from a constant. Models whose exporter baked one image in (``Reshape[1, -1]``) only make sense at one.
     """
+    readings = readings or Readings()
     declared = shapes.declared_batch(model)
     if declared is not None:
         return _lifted(model, shapes.infer(model, declared), None, settings, readings)

@@ -74,6 +74,11 @@ def size(dim: Dim, batch: int) -> int:
     return batch if dim == "batch" else dim.size if isinstance(dim, Axis) else dim
 
 
+def parts_of(dim: Dim) -> list[Axis]:
+    """The spatial axes that a dim is, or that are parts of it."""
+    return [part for part in (dim.parts if isinstance(dim, Merged) else (dim,)) if isinstance(part, Axis)]
+
+
 def follows(dim: Dim) -> bool:
     """True for a dim that is another one at another size of the image."""
     if isinstance(dim, Merged):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from onnx import ModelProto, TensorShapeProto, ValueInfoProto
 
 from .geometry import METADATA_KEY, Axis, Geometry, SizeLaw
-from .plan import Dims, Plan
+from .plan import Dims, Merged, Plan, follows
 from .rewrite import Rewrite, Windowed
 
 NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
@@ -103,6 +103,19 @@ def _free_map(value: ValueInfoProto, known: Dims, symbols: dict[str, tuple[str, 
     for dim, meaning in zip(dims, known, strict=True):
         if isinstance(meaning, Axis):
             _set(dim, meaning.law, symbols[meaning.source][meaning.index])
+        elif follows(meaning):
+            dim.Clear()
+            if isinstance(meaning, Merged) and "batch" not in meaning.parts:
+                dim.dim_param = _product(meaning, symbols)
+
+
+def _product(merged: Merged, symbols: dict[str, tuple[str, ...]]) -> str:
+    """Several dims in one as an expression: ``(height//4)*(width//4)``."""
+    words = [
+        part.law.expression(symbols[part.source][part.index]) if isinstance(part, Axis) else str(part)
+        for part in merged.parts
+    ]
+    return "*".join(f"({word})" if " " in word or "/" in word else word for word in words)
 
 
 def _set(dim: TensorShapeProto.Dimension, law: SizeLaw, symbol: str) -> None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from ..geometry import Axis
 from ..ops import Array, Model, Op
-from ..plan import Dims, FeatureMap, Merged
+from ..plan import Dims, FeatureMap, Merged, parts_of
 from . import linear, microsoft, pointwise, refused, repeating, resizing, sliding, views
 from .expressions import in_words
 from .layout import SLIDING, image_inputs, input_map
@@ -21,7 +21,7 @@ from .registry import MERGED, MOVES, SHADOWING, Operand, Trace
 from .regroup import keeps_axes, unmerged
 from .ties import Ties
 from .unbaked import Baked, without
-from .views import axes_in, reshape_in_disguise, reshaped
+from .views import reshape_in_disguise, reshaped
 
 __all__ = [
     "MOVES",
@@ -105,8 +105,8 @@ def _with_axes(op: Op, x: FeatureMap, trace: Trace) -> FeatureMap:
 def _pooled(operands: list[Operand], dims: Dims) -> tuple[Axis, ...]:
     """The spatial axes that the operands have, or had, and their result has not."""
     maps = [x for x in operands if isinstance(x, FeatureMap)]
-    had = {a.index: a.constant(1) for x in maps for a in (*(a for d in x.dims for a in axes_in(d)), *x.pooled)}
-    present = {a.index for d in dims for a in axes_in(d)}
+    had = {a.index: a.constant(1) for x in maps for a in (*(a for d in x.dims for a in parts_of(d)), *x.pooled)}
+    present = {a.index for d in dims for a in parts_of(d)}
     return tuple(had[i] for i in sorted(had.keys() - present))
 
 

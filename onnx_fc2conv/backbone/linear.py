@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from ..geometry import Axis
 from ..ops import Array, Op
-from ..plan import Dims, FeatureMap, Merged, Part, follows
+from ..plan import Dims, FeatureMap, Merged, Part, follows, parts_of
 from .pointwise import meet
 from .registry import Operand, Trace, moves
-from .views import axes_in
 
 
 @moves("MatMul", "Gemm", "com.microsoft.FusedGemm", "com.microsoft.FusedMatMul", merged=True)
@@ -18,7 +17,7 @@ def move_product(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         return _between(op, x, weight, trace)
     if not isinstance(x, FeatureMap):
         raise op.fits_one_size("multiplies positions, so it fits the trained size only")
-    op.contradict_if(any(isinstance(a, Part) for a in axes_in(x.dims[-1])), "has a weight for each row of a part")
+    op.contradict_if(any(isinstance(a, Part) for a in parts_of(x.dims[-1])), "has a weight for each row of a part")
     if not isinstance(weight, Array) or isinstance(x.dims[-1], (Axis, Merged)) or len(weight.shape) != 2:
         raise op.fits_one_size("multiplies positions, so it fits the trained size only")
     op.refuse_if(x.dims[-1] == "batch" or op.attr("transA", 0), "sums over the batch")

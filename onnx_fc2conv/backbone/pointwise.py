@@ -9,11 +9,11 @@ from onnx import helper, numpy_helper
 
 from ..geometry import Axis
 from ..ops import BROADCASTING, REDUCTIONS, UNARY, Array, Op
-from ..plan import Dim, Dims, FeatureMap, Merged, Part, follows
+from ..plan import Dim, Dims, FeatureMap, Merged, Part, follows, parts_of
 from .expressions import in_words
 from .registry import Operand, Trace, moves, only_map
+from .regroup import unmerged
 from .unbaked import Replacement
-from .views import axes_in
 
 
 @moves(*UNARY, *BROADCASTING, "CastLike", "QuantizeLinear", "DequantizeLinear", merged=True)
@@ -70,6 +70,9 @@ def meet(op: Op, left: list[Dim], right: list[Dim], trace: Trace) -> list[Dim]:
             met.append(join(op, a, b, trace))
         elif isinstance(a, Merged) and isinstance(b, Merged) and len(a.parts) == len(b.parts):
             met.append(Merged(tuple(meet(op, list(a.parts), list(b.parts), trace))))  # type: ignore[arg-type]
+        elif isinstance(ua := unmerged(a), Axis) and isinstance(ub := unmerged(b), Axis):
+            trace.blame(op, "global context", "reads several cells for each one of a coarser map")
+            met.append(join(op, ua, ub, trace))
         else:
             raise op.contradict(f"combines values whose axes do not correspond, {in_words(a)} and {in_words(b)}")
     return met
@@ -100,10 +103,11 @@ def _meet_constant(op: Op, dims: list[Dim], constant: Array, trace: Trace) -> li
         if n == 1:
             continue
         if isinstance(dim, (Axis, Merged)):
-            whole = f"its constant '{constant.name}' has one value per position ({list(constant.shape)})"
-            op.contradict_if(any(isinstance(a, Part) for a in axes_in(dim)), whole)
+            values = f"its constant '{constant.name}' has one value per position ({list(constant.shape)})"
+            whole = f"is position-dependent: {values}"
+            op.contradict_if(any(isinstance(a, Part) for a in parts_of(dim)), whole)
             if not _is_uniform(constant, i):
-                raise op.fits_one_size(f"{whole}, so it is position-dependent and fits the trained size only")
+                raise op.fits_one_size(f"{whole}, so it fits the trained size only")
             _repeat_instead(op, constant, i, trace)
         if isinstance(dim, int):
             op.contradict_if(dim not in (1, n), f"its constant '{constant.name}' does not fit the channels")
@@ -168,7 +172,7 @@ def move_normalise(op: Op, operands: list[Operand], trace: Trace) -> list[Dims |
             )
             if positional:
                 raise op.fits_one_size(
-                    "scales every position on its own, so it is position-dependent and fits the trained size only"
+                    "is position-dependent: scales every position on its own, so it fits the trained size only"
                 )
         if any(follows(d) for d in over):
             trace.blame(op, "global context", "normalises over the whole map")

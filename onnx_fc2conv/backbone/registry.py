@@ -28,6 +28,7 @@ class Trace:
         unbaked: what takes the place of nodes that carry the trained size, by position in the file; not done yet.
         keep_pools: whether a pool over the whole map stays one at every size.
         gates: nodes, by position in the file, that look like the start of a head and are none.
+        stops: nodes whose result has one size at every size of the image, each with the reason.
         names: all names that are taken.
     """
 
@@ -41,6 +42,7 @@ class Trace:
     unbaked: dict[int, Replacement] = field(default_factory=dict)
     keep_pools: bool = False
     gates: set[int] = field(default_factory=set)
+    stops: dict[str, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
     def fresh(self, wish: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from onnx import helper
 
-from ..geometry import Axis
+from ..geometry import Axis, SizeLaw
 from ..ops import Op
 from ..plan import Dim, Dims, FeatureMap, follows, size
 from .expressions import Expressions, in_words
@@ -15,12 +15,12 @@ from .views import at, sizes_in
 
 
 def sizes_like(n: int, place: int, rank: int, trace: Trace) -> list[Axis]:
-    """The spatial axes of known maps that have this size and stand at this place, one for each effective stride."""
-    found: dict[tuple[object, ...], Axis] = {}
+    """The spatial axes of known maps that have this size and stand at this place, one for each law."""
+    found: dict[tuple[str, int, SizeLaw], Axis] = {}
     for x in reversed(trace.maps.values()):
         dim = x.dims[place] if len(x.dims) == rank else 1
         if isinstance(dim, Axis) and follows(dim) and dim.size == n:
-            found.setdefault((dim.source, dim.index, dim.stride), dim)
+            found.setdefault((dim.source, dim.index, dim.law), dim)
     return list(found.values())
 
 
@@ -56,6 +56,10 @@ def read_size(
         return n
     if not candidates:
         return n
+    by_stride: dict[tuple[object, ...], Axis] = {}
+    for axis in candidates:  # axes of one stride have the same size wherever all nodes fit their input
+        by_stride.setdefault((axis.source, axis.index, axis.stride), axis)
+    candidates = list(by_stride.values())
     words = " or ".join(dict.fromkeys(in_words(axis) for axis in candidates))
     reason = f"its constant {n} may be {words} or a fixed number such as a channel count, and nothing tells which"
     options: list[Dim] = [*candidates, n]

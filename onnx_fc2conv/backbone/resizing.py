@@ -55,7 +55,7 @@ def move_slice(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     if op.since < 10:
         starts, ends, axes, steps = op.attr("starts"), op.attr("ends"), op.attr("axes"), None
     else:
-        starts, ends = trace.ints(op, 1, "starts"), trace.ints(op, 2, "ends")
+        starts, ends = trace.ints(op, 1, "starts"), _ends(op, trace)
         axes = trace.ints(op, 3, "axes") if len(op.inputs) > 3 and op.inputs[3] else None
         steps = trace.ints(op, 4, "steps") if len(op.inputs) > 4 and op.inputs[4] else None
     axes = [a % len(x.dims) for a in axes] if axes else list(range(len(starts)))
@@ -66,6 +66,8 @@ def move_slice(op: Op, operands: list[Operand], trace: Trace) -> Dims:
             dims[axis] = len(range(dim)[start:end:step])
         elif (start, step) == (0, 1) and end >= FAR:
             continue
+        elif op.since >= 10 and trace.constants.fixed(op.inputs[2]) is None:
+            dims[axis] = _computed_end(op, i, end, axis, x, (start, step) == (0, 1), trace)
         elif isinstance(dim, Axis):
             if step < 1 or start < 0 or 0 <= end < FAR:
                 crop = f"crops to fixed positions [{start}:{end}:{step}] of the trained size"
@@ -82,6 +84,24 @@ def move_slice(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     if new_ends != list(ends):
         _unbake_ends(op, x, new_ends, trace)
     return tuple(dims)
+
+
+def _ends(op: Op, trace: Trace) -> list[int]:
+    """The ends at the trained size; they may be computed from the image's."""
+    known = trace.constants.at_trained_size(op.inputs[2])
+    if known is None:
+        raise op.refuse("its ends are computed in a way that is not understood")
+    return known.ints()
+
+
+def _computed_end(op: Op, entry: int, end: int, axis: int, x: FeatureMap, whole: bool, trace: Trace) -> Dim:
+    """The axis of a crop to the size of another map."""
+    dim = x.dims[axis]
+    if not whole or not isinstance(dim, Axis):
+        raise op.refuse("its ends is computed from the size of its input")
+    candidates = [dim] if dim.size == end else []
+    candidates += [replace(dim, law=a.law) for a in sizes_like(end, axis, len(x.dims), trace) if a.stride == dim.stride]
+    return read_size(op, op.inputs[2], axis, end, candidates, trace, entry)
 
 
 def _is_number(op: Op, axis: int, end: int, dim: Axis, trace: Trace) -> bool:
@@ -213,6 +233,10 @@ def _to_sizes(op: Op, x: FeatureMap, trace: Trace) -> Dims:
         entry = op.attr("axes").index(place) if op.attr("axes") else place
         dims.append(read_size(op, operand, place, n, _multiples(dim, n, place, x, trace), trace, entry))
     _blame_resize(op, x, dims, trace)
+    if any(follows(b) and not follows(d) for b, d in zip(x.dims, dims, strict=True)):
+        sizes = "x".join(str(n) for b, n in zip(x.dims, own, strict=True) if follows(b))
+        to = "x".join(str(n) for b, n in zip(x.dims, wanted, strict=True) if follows(b))
+        trace.stops[str(op)] = f"resizes {sizes} to {to} at every size of the image, so no window slides behind it"
     if trace.constants.fixed(operand) is not None and any(follows(d) for d in dims):
         _unbake_sizes(op, x, dims, trace)
     return tuple(dims)
@@ -222,9 +246,7 @@ def _multiples(axis: Axis, n: int, place: int, x: FeatureMap, trace: Trace) -> l
     """What a size of a resized axis may be: a whole multiple or fraction of its own, or that of another map."""
     ratio = Fraction(n, axis.size)
     found = [_scaled(axis, ratio)] if 1 in (ratio.numerator, ratio.denominator) else []
-    others = sizes_like(n, place, len(x.dims), trace)
-    strides = {(a.source, a.index, a.stride) for a in found}
-    return found + [replace(a, field=axis.field) for a in others if (a.source, a.index, a.stride) not in strides]
+    return found + [replace(a, field=axis.field) for a in sizes_like(n, place, len(x.dims), trace)]
 
 
 def _unbake_sizes(op: Op, x: FeatureMap, dims: list[Dim], trace: Trace) -> None:

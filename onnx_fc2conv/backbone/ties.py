@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from ..geometry import Axis
 from ..ops import Op
-from ..plan import Dims, FeatureMap
+from ..plan import Dim, Dims, FeatureMap, Merged
 
 
 class Ties:
@@ -43,7 +43,14 @@ class Ties:
 
     def settled(self, dims: Dims) -> Dims:
         """The dims with every axis traced to the first input of its class."""
-        return tuple(self.settled_axes([d])[0] if isinstance(d, Axis) else d for d in dims)
+        return tuple(self._settled(d) for d in dims)
+
+    def _settled(self, dim: Dim) -> Dim:
+        if isinstance(dim, Merged):
+            return Merged(
+                tuple(replace(p, source=self._first[p.source]) if isinstance(p, Axis) else p for p in dim.parts)
+            )
+        return replace(dim, source=self._first[dim.source]) if isinstance(dim, Axis) else dim
 
     def settled_axes(self, axes: Iterable[Axis]) -> tuple[Axis, ...]:
         """The same for axes alone."""

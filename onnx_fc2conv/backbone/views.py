@@ -14,7 +14,7 @@ from onnx import helper
 from ..flatten import axes_of, target_of, unit_move
 from ..geometry import Axis
 from ..ops import Array, Op
-from ..plan import Dim, Dims, FeatureMap, Part, follows, size
+from ..plan import Dim, Dims, FeatureMap, Part, follows, parts_of, size
 from ..shapes import Shapes
 from .expressions import Expressions, in_words
 from .registry import Operand, Trace, moves, only_map
@@ -127,7 +127,7 @@ def _target_follows(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
         sizes = {
             (a.source, a.index): a.trained + ceil(a.size * a.stride * times * a.stride.denominator)
             for d in x.dims
-            for a in axes_in(d)
+            for a in parts_of(d)
         }
         try:
             shape = target_of(op, [at(d, sizes, trace) for d in x.dims], target.ints())
@@ -136,11 +136,6 @@ def _target_follows(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
         if shape != [at(d, sizes, trace) for d in dims]:
             return False
     return True
-
-
-def axes_in(dim: Dim) -> list[Axis]:
-    """The spatial axes that are a dim, or a part of it."""
-    return [p for p in getattr(dim, "parts", (dim,)) if isinstance(p, Axis)]
 
 
 def at(dim: Dim, sizes: Sizes, trace: Trace) -> int:
@@ -154,7 +149,7 @@ def at(dim: Dim, sizes: Sizes, trace: Trace) -> int:
 def sizes_in(shapes: Shapes, dims: Dims, trace: Trace) -> Sizes:
     """The sizes of the images that these dims depend on, in shapes inferred for some sizes of them."""
     found = {}
-    for axis in (a for d in dims for a in axes_in(d)):
+    for axis in (a for d in dims for a in parts_of(d)):
         image = trace.maps[axis.source]
         known = shapes.of(axis.source)
         assert known is not None

@@ -17,6 +17,8 @@ from .windows import require_no_pool, require_window
 
 __all__ = ["find", "known"]
 
+DIVISIBLE = 2**5 * 3 * 5 * 7  #: pixels that the strides and blocks of real networks divide
+
 
 def find(
     model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: bool = False, readings: Readings | None = None
@@ -41,7 +43,7 @@ def find(
     walk = _walked(model, images, shapes, other_batch, keep_pools, readings or Readings())
     head, cuts, trace = walk.head, walk.cuts, walk.trace
     static = trace.constants.static
-    _require_weights([op for op in head if op.op_type in FULLY_CONNECTED], static)
+    _require_weights([op for op in head if op.op_type in FULLY_CONNECTED], static, trace)
     if not any(name in op.outputs for op in head for name in model.outputs):
         raise NothingToConvert("no graph output depends on the fully connected nodes")
     origins = origins_of(model, [m.name for m in images], False)
@@ -64,12 +66,14 @@ def find(
     )
 
 
-def _require_weights(products: list[Op], static: set[str]) -> None:
+def _require_weights(products: list[Op], static: set[str], trace: Trace) -> None:
     if any(_has_weight(op, static) for op in products):
         return
     if products:
         reason = "multiplies two values that both depend on an input (a Gram matrix): it has no weights, so it is no FC"
         raise NothingToConvert(f"{reason}, and there is none beside it", str(products[0]))
+    for op, reason in trace.stops.items():
+        raise Unliftable(reason, op)
     raise NothingToConvert("no fully connected node stands behind a flattened feature map")
 
 
@@ -159,17 +163,18 @@ def _with_gates(model: Model, images: list[FeatureMap], trace: Callable[[], Trac
 
 
 def _at_other_sizes(model: Model, enlarged: list[list[FeatureMap]], shapes: Shapes) -> list[Shapes]:
-    """Shapes at two larger sizes of each group of images, so that no number that follows from them is a constant.
+    """Shapes at larger sizes of each group of images, so that no number that follows from them is a constant.
 
-    One pixel more changes every remainder, and more than twice the size every quotient.
+    One pixel more changes every remainder, and more than twice the size every quotient; the last size is one that also
+    models take whose blocks and strides must divide the image.
     """
     if not any(op.op_type in ("Shape", "Size") for op in model.ops):
         return []
     found = []
     for group in enlarged:
-        for factor in (1, 2):
+        for factor, more in ((1, 1), (2, 1), (1, DIVISIBLE)):
             larger = {
-                m.name: {p: factor * axis.trained + 1 for p, axis in zip(m.spatial, m.axes, strict=True)} for m in group
+                m.name: {p: factor * a.trained + more for p, a in zip(m.spatial, m.axes, strict=True)} for m in group
             }
             found.append(infer(model, shapes.batch, larger))
     return found
