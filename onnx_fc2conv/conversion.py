@@ -46,6 +46,11 @@ class Conversion:
     unbaked: tuple[str, ...] = ()
 
     @property
+    def map_outputs(self) -> list[str]:
+        """The graph outputs that are feature maps."""
+        return [name for name in self.plan.model.outputs if name in self.plan.maps and name in self.plan.model.producer]
+
+    @property
     def outputs(self) -> dict[str, Windowed]:
         """The lifted graph outputs."""
         return {name: self.rewrite.values[name] for name in self.geometry.outputs}

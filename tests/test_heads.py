@@ -413,8 +413,8 @@ REFUSED = {
             c=np.float32([1, 1, 2, 1]),
             W=(24, 4),
         ),
-        "Resize 'r'",
-        "it works on positions, and behind Add 'a' they are features",
+        "Add 'a'",
+        "its constant 'k' has one value per position ([3, 2]), so it fits the trained size only",
     ),
     "Pad": Refuses(
         head(
@@ -425,8 +425,8 @@ REFUSED = {
             p=[0] * 7 + [1],
             W=(12, 4),
         ),
-        "Pad 'r'",
-        "it works on positions, and behind Slice 'a' they are features",
+        "Slice 'a'",
+        "its constant 2 may be height//2 - 1 or a fixed number, and nothing tells which",
     ),
     "InstanceNormalization": Refuses(
         head(
@@ -435,8 +435,8 @@ REFUSED = {
             s=(2,),
             W=(12, 4),
         ),
-        "InstanceNormalization 'r'",
-        "it works on positions, and behind Mul 'a' they are features",
+        "Mul 'a'",
+        "its constant 'k' has one value per position ([3, 2]), so it fits the trained size only",
     ),
     "an Einsum over the batch": Refuses(
         head(

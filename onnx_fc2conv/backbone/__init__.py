@@ -15,7 +15,7 @@ from ..ops import Array, Model, Op
 from ..plan import Dims, FeatureMap, Merged, parts_of
 from . import linear, microsoft, pointwise, refused, repeating, resizing, sliding, views
 from .expressions import in_words
-from .layout import SLIDING, image_inputs, input_map
+from .layout import SLIDING, image_inputs, input_map, is_free
 from .readings import Readings, resolved
 from .registry import MERGED, MOVES, SHADOWING, Operand, Trace
 from .regroup import keeps_axes, unmerged
@@ -32,6 +32,7 @@ __all__ = [
     "Trace",
     "image_inputs",
     "input_map",
+    "is_free",
     "keeps_axes",
     "move",
     "reshape_in_disguise",

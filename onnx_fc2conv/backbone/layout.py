@@ -63,6 +63,12 @@ def image_inputs(model: Model) -> list[ValueInfoProto]:
     return found
 
 
+def is_free(value: ValueInfoProto) -> bool:
+    """True for an image of which no axis but the batch and the channels has a fixed size."""
+    dims = list(value.type.tensor_type.shape.dim)[1:]
+    return sum(not d.HasField("dim_value") for d in dims) >= len(dims) - 1
+
+
 def input_map(model: Model, value: ValueInfoProto) -> FeatureMap:
     """The image input as a feature map of itself.
 

@@ -34,6 +34,8 @@ def _between(op: Op, a: FeatureMap, b: FeatureMap, trace: Trace) -> Dims:
         "batch" in inner or any("batch" in getattr(d, "parts", ()) for d in inner), "multiplies over the batch"
     )
     meet(op, [a.dims[-1]], [b.dims[-2]], trace)
+    if a.dims[-2] == b.dims[-1] and isinstance(a.dims[-2], Axis):
+        raise op.fits_one_size("multiplies positions, so it fits the trained size only")
     if any(follows(d) for d in inner):
         trace.blame(op, "global context", "multiplies all positions with each other")
     rank = max(len(a.dims), len(b.dims)) - 2

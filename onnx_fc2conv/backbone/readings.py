@@ -77,7 +77,10 @@ def resolved(attempt: Callable[[Readings], Found]) -> Found:
         Unliftable: a number has two readings, or none.
         Fc2ConvError: whatever the attempt raises.
     """
-    found, readings = _searched(attempt, Readings())
+    try:
+        found, readings = _searched(attempt, Readings())
+    except Contradiction as e:
+        raise Unliftable(e.reason, e.node) from e
     taken = {key: readings.chosen.get(key, 0) for key in readings.met}
     for key, reading in readings.met.items():
         for option in range(reading.options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ..backbone import Baked, Readings, Ties, Trace, image_inputs, input_map
+from ..backbone import Baked, Readings, Ties, Trace, image_inputs, input_map, is_free
 from ..constants import Constants
 from ..errors import Contradiction, NothingToConvert, Unliftable
 from ..ops import FULLY_CONNECTED, VIEWS, Model, Op, names_of
@@ -27,30 +27,37 @@ def find(
 
     An image that no FC node depends on, and that meets none of those that one depends on, is not looked at: it keeps
     its fixed size, and its branch stays as it is. With ``keep_pools`` a pool over the whole map stays one: it belongs
-    to the backbone, and the head begins behind it.
+    to the backbone, and the head begins behind it. Without any FC every image is freed, and only pools over the whole
+    map, and views of maps of one cell, are heads.
 
     Raises:
         Baked: nodes carry the trained size; what takes their place is in the error.
         Contradiction: numbers in shapes cannot be meant as they were read.
-        NothingToConvert: no FC node depends on an image.
+        NothingToConvert: no FC node depends on an image, and no size is left to free.
         Unliftable: a node of the backbone is unknown or bakes the trained size.
         UnreadableModel: an image input has no fixed size.
     """
     found = image_inputs(model)
     needed = images_of_heads(model, [v.name for v in found])
-    images = [input_map(model, v) for v in found if v.name in needed]
-    require_one_batch([v for v in found if v.name in needed])
-    walk = _walked(model, images, shapes, other_batch, keep_pools, readings or Readings())
+    headless = not needed
+    taking_part = [v for v in found if v.name in needed] or found
+    if headless and all(is_free(v) for v in found):
+        raise NothingToConvert("no fully connected node depends on the image input, and its size is free already")
+    images = [input_map(model, v) for v in taking_part]
+    require_one_batch(taking_part)
+    readings = readings or Readings()
+    walk = _walked(model, images, shapes, other_batch, keep_pools, readings, headless)
+    if not headless and _no_fc_left(walk):
+        headless = True
+        walk = _walked(model, images, shapes, other_batch, keep_pools, readings, headless)
     head, cuts, trace = walk.head, walk.cuts, walk.trace
-    static = trace.constants.static
-    _require_weights([op for op in head if op.op_type in FULLY_CONNECTED], static, trace)
-    if not any(name in op.outputs for op in head for name in model.outputs):
-        raise NothingToConvert("no graph output depends on the fully connected nodes")
+    if head:
+        _require_outputs(model, head, trace, headless)
     origins = origins_of(model, [m.name for m in images], False)
     for name in cuts:
         sources = {a.source for a in walk.maps[name].axes} or origins[name]
         require_window(walk.maps[name], next(m for m in images if m.name in sources), model, trace)
-    if keep_pools:
+    if keep_pools and not headless:
         require_no_pool(walk)
     return Plan(
         model,
@@ -60,21 +67,33 @@ def find(
         {name: trace.ties.settled(dims) for name, dims in trace.shadows.items()},
         list(cuts),
         head,
-        _causes(model, cuts, trace),
+        _causes(model, [*cuts, *(name for name in model.outputs if headless and name in walk.maps)], trace),
         [_settled(m, trace) for m in images],
         instead=walk.instead,
     )
 
 
-def _require_weights(products: list[Op], static: set[str], trace: Trace) -> None:
-    if any(_has_weight(op, static) for op in products):
-        return
-    if products:
+def _no_fc_left(walk: Walk) -> bool:
+    """True if no FC is in a head: those that there are work on every position of a map.
+
+    Raises:
+        Unliftable: or on a map of one size, because of a node in front of it.
+    """
+    if any(op.op_type in FULLY_CONNECTED for op in walk.head):
+        return False
+    for node, reason in walk.trace.stops.items():
+        raise Unliftable(reason, node)
+    return True
+
+
+def _require_outputs(model: Model, head: list[Op], trace: Trace, headless: bool) -> None:
+    """Refuse heads without weights, and heads that nothing comes of."""
+    products = [op for op in head if op.op_type in FULLY_CONNECTED]
+    if products and not any(_has_weight(op, trace.constants.static) for op in products):
         reason = "multiplies two values that both depend on an input (a Gram matrix): it has no weights, so it is no FC"
         raise NothingToConvert(f"{reason}, and there is none beside it", str(products[0]))
-    for op, reason in trace.stops.items():
-        raise Unliftable(reason, op)
-    raise NothingToConvert("no fully connected node stands behind a flattened feature map")
+    if not headless and not any(name in op.outputs for op in head for name in model.outputs):
+        raise NothingToConvert("no graph output depends on the fully connected nodes")
 
 
 def _has_weight(op: Op, static: set[str]) -> bool:
@@ -107,6 +126,7 @@ def _walked(
     other_batch: Shapes | None,
     keep_pools: bool,
     readings: Readings,
+    headless: bool,
 ) -> Walk:
     """The walk that knows all gates.
 
@@ -124,7 +144,7 @@ def _walked(
         def trace(constants: Constants = constants) -> Trace:
             return Trace(constants, shapes, Ties(images), {}, readings, keep_pools=keep_pools, names=set(names))
 
-        walk = _with_gates(model, images, trace)
+        walk = _with_gates(model, images, trace, headless)
         if walk.trace.unbaked:
             raise Baked(walk.trace.unbaked)
         classes = walk.trace.ties.classes()
@@ -133,7 +153,7 @@ def _walked(
         enlarged = [images, *classes]
 
 
-def _with_gates(model: Model, images: list[FeatureMap], trace: Callable[[], Trace]) -> Walk:
+def _with_gates(model: Model, images: list[FeatureMap], trace: Callable[[], Trace], headless: bool) -> Walk:
     """The walk that knows all gates.
 
     A view may be one too: a shuffle, blocks, tokens. Where the backbone cannot go through it as one, it begins the head
@@ -145,7 +165,7 @@ def _with_gates(model: Model, images: list[FeatureMap], trace: Callable[[], Trac
         met: set[int] | None = set()
         while met is not None:
             gates |= met
-            walk = Walk(model, images, trace(), gates, view_gates)
+            walk = Walk(model, images, trace(), gates, view_gates, headless)
             try:
                 met = walk.run()
             except Unliftable as e:

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from onnx import ValueInfoProto
 
-from ..errors import NothingToConvert, Unliftable
+from ..errors import Unliftable
 from ..ops import FULLY_CONNECTED, Model
 
 
 def images_of_heads(model: Model, images: list[str]) -> set[str]:
-    """The images that an FC depends on, or something that may hide one, and all that meet them in some node.
-
-    Raises:
-        NothingToConvert: there is none.
-    """
+    """The images that an FC depends on, or something that may hide one, and all that meet them in some node."""
     origins, needed = origins_of(model, images, False), set[str]()
     for op in model.ops:
         if op.op_type in FULLY_CONNECTED or not op.standard or op.captured:
             needed |= set().union(*(origins.get(name, set()) for name in op.reads()))
-    if not needed:
-        raise NothingToConvert("no fully connected node depends on the image input")
     together = origins_of(model, images, True)
     while True:
         met = [set().union(*(together.get(name, set()) for name in op.reads())) for op in model.ops]

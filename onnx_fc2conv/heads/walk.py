@@ -43,7 +43,27 @@ class Walk:
 
     instead: Unliftable | None = None
 
-    def __init__(self, model: Model, images: list[FeatureMap], trace: Trace, gates: set[int], view_gates: bool) -> None:
+    def __init__(
+        self,
+        model: Model,
+        images: list[FeatureMap],
+        trace: Trace,
+        gates: set[int],
+        view_gates: bool,
+        headless: bool = False,
+    ) -> None:
+        """Prepare a pass.
+
+        Args:
+            model: the model.
+            images: its image inputs.
+            trace: what is known; maps and causes are noted there.
+            gates: nodes that are known to be none of a head.
+            view_gates: whether views can be gates too.
+            headless: there is no FC, so only pools and views of maps of one cell begin a head; what else a view does to
+                positions, such as listing them, it does at every size.
+        """
+        self.headless = headless
         self.model, self.trace, self.gates = model, trace, gates
         self.view_gates = view_gates
         trace.gates |= gates
@@ -134,6 +154,8 @@ class Walk:
         return op.kind in ("Conv", "com.microsoft.FusedConv") and one and not any(op.attr("pads") or ())
 
     def _flattens(self, op: Op, x: FeatureMap) -> bool:
+        if self.headless and any(d.size > 1 or d.law.is_constant for d in x.axes):
+            return False
         if not self.trace.keep_pools and all(a.law.is_constant for a in x.axes):
             return False  # a gate that was pooled to one cell: no position is lost
         if op.op_type == "Flatten":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from ..backbone import SLIDING, Trace
+from ..errors import Unliftable
 from ..flatten import axes_of
 from ..ops import FULLY_CONNECTED, REDUCTIONS, Model
 from ..plan import FeatureMap
@@ -23,6 +24,8 @@ def require_window(cut: FeatureMap, image: FeatureMap, model: Model, trace: Trac
     pooled = [c for c in trace.causes if c.kind == "global context"]
     whole = f"; the whole map was pooled by {pooled[-1].node}" if pooled else ""
     lost = len(cut.axes) < len(image.axes)
+    for node, reason in trace.stops.items() if lost else ():
+        raise Unliftable(reason, node)
     reader.refuse_if(lost, f"reads '{cut.name}', which has lost {len(image.axes) - len(cut.axes)} spatial axes{whole}")
     reader.refuse_if(
         any(a.law.is_constant for a in cut.axes), f"reads '{cut.name}', whose size does not follow the input's{whole}"

@@ -65,7 +65,7 @@ def lift(plan: Plan) -> Rewrite:
         raise Unliftable(
             f"opset {plan.model.opset} is older than {OLDEST_OPSET} and broadcasts differently; "
             "convert the model with onnx.version_converter first",
-            str(plan.head[0]),
+            str(plan.head[0]) if plan.head else None,
         )
     names = Names(names_of(plan.model))
     shared = Shared(plan, names)

@@ -76,6 +76,7 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None) -
             for name, d in (outcome.deviation if outcome else {}).items()
         },
         heads=_heads(conversion),
+        maps=_maps(conversion),
         outputs=_outputs(conversion, [conversion.trained, *sizes]),
         checks=[_check(c) for c in (outcome.checks if outcome else [])],
         geometry=conversion.geometry.to_dict(),
@@ -97,6 +98,11 @@ def _images(conversion: Conversion, sizes: list[Sizes]) -> list[ImageRow]:
         )
         for name, source in sources.items()
     ]
+
+
+def _maps(conversion: Conversion) -> dict[str, list[str]]:
+    declared = {o.name: o.type.tensor_type.shape.dim for o in conversion.proto.graph.output}
+    return {name: _shape(declared[name]) for name in conversion.map_outputs}
 
 
 def _shape(dims: Iterable[TensorShapeProto.Dimension]) -> list[str]:

@@ -21,6 +21,12 @@ _MEANING = {
     "from that of an image crop, because nodes of the backbone look beyond the crop",
 }
 
+_MAP_MEANING = {
+    "exact": "every window of an output is the original model's output on the image crop there",
+    "padded": "near borders the outputs differ from those of an image crop, because nodes pad",
+    "global context": "the outputs differ from those of an image crop, because nodes look beyond the crop",
+}
+
 
 @dataclass
 class ImageRow:
@@ -94,7 +100,8 @@ class Report:
     """Everything that the tool says about one conversion. The field names are the JSON keys.
 
     ``image_input``, ``trained_size``, ``sizes`` and ``valid_sizes`` are the first image input's; ``images`` lists all.
-    ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run.
+    ``maps`` are the shapes of the outputs that are feature maps. Where there is no head, ``heads`` and ``outputs`` are
+    empty. ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run.
     """
 
     tool: str
@@ -113,6 +120,7 @@ class Report:
     unbaked: list[str]
     deviation: dict[str, dict[str, float | int | None]]
     heads: list[HeadRow]
+    maps: dict[str, list[str]]
     outputs: list[OutputRow]
     checks: list[CheckRow]
     geometry: dict[str, Any]
@@ -130,9 +138,14 @@ class Report:
 
     def headline(self) -> str:
         """What happened, in one line."""
+        freed = "" if self.heads else "no head; spatial dims freed, "
         if self.status == "would convert":
-            return f"{self.input}: can be converted (nothing was written or checked)"
+            what = "no head; its spatial dims can be freed" if freed else "can be converted"
+            return f"{self.input}: {what} (nothing was written or checked)"
         checked = "converted and verified" if self.verified else "converted, NOT verified"
+        checked = freed + checked.removeprefix("converted and " if freed else "").removeprefix(
+            "converted, " if freed else ""
+        )
         if self.runtime is not None and not self.runtime.startswith("onnxruntime"):
             checked += f" with {self.runtime} (onnxruntime was not used)"
         return f"{self.input} -> {self.output or 'memory'}: {checked}"
@@ -140,7 +153,7 @@ class Report:
     def verdict_words(self) -> str:
         """What the verdict means here, with the nodes responsible and what was measured."""
         pooled = [o.name for o in self.outputs if o.whole_image]
-        words = _MEANING[self.verdict]
+        words = _MEANING[self.verdict] if self.heads else _MAP_MEANING[self.verdict]
         if pooled and len(pooled) == len(self.outputs):
             words = "there is one answer for the whole image, the original head's on the map that is pooled whole"
         elif pooled:

@@ -37,6 +37,9 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
     for node in report.unbaked:
         console.print(Text(printable(f"carried the trained size, rewritten to follow the input's: {node}")))
 
+    for name, shape in report.maps.items():
+        console.print(Text(printable(f"output '{name}' is a feature map, [{', '.join(shape)}]")))
+
     def table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
         headers = [Column(name, overflow="fold") for name in columns]
         t = Table(*headers, title=Text(printable(title), "bold"), title_justify="left")
@@ -50,7 +53,8 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
         table(f"head behind '{head.feature_map}' {head.feature_map_shape}", ("node", "from", "to", "kernel"), shown)
     outputs = _output_cells(report.outputs)
     shown = outputs if len(outputs) <= 8 else [*outputs[:7], (f"... {len(outputs) - 7} more", "", "", "", "")]
-    table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
+    if outputs:
+        table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
     style = "bold green" if report.verdict == "exact" else "bold yellow"
     console.print(Text(report.verdict, style) + Text(printable(f": {report.verdict_words()}")))
     if report.checks:
@@ -66,8 +70,12 @@ def markdown(report: Report) -> str:
     for head in report.heads:
         lines += [f"## Head behind `{printable(head.feature_map)}` {head.feature_map_shape}", ""]
         lines += _markdown(("node", "from", "to", "kernel"), _node_cells(head.nodes))
-    lines += ["## Outputs", ""]
-    lines += _markdown(("output", "shape", "window", "stride", "grid"), _output_cells(report.outputs))
+    if report.maps:
+        maps = [f"* `{printable(name)}`: [{', '.join(shape)}]" for name, shape in report.maps.items()]
+        lines += ["## Outputs that are feature maps", "", *maps, ""]
+    if report.outputs:
+        lines += ["## Outputs", ""]
+        lines += _markdown(("output", "shape", "window", "stride", "grid"), _output_cells(report.outputs))
     lines += ["## Checks", ""]
     lines += _markdown(("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -79,18 +79,23 @@ def positional(text: str, shape: tuple[int, ...]) -> Refusal:
 
 def sliced(start: int, end: int, axis: int, step: int) -> Refusal:
     """A Slice at fixed positions, and a Conv that slides over the result."""
-    return slid(
+    left = {2: 8, 3: 6}[axis] - end
+    word = ("height", "width")[axis - 2] + (f" - {left}" if left else "")
+    unclear = f"its constant {end} may be {word} or a fixed number, and nothing tells which"
+    from_the_start = start >= 0 and step > 0
+    refusal = slid(
         "a = Slice (x, starts, ends, axes, steps)",
-        f"crops to fixed positions [{start}:{end}:{step}] of the trained size",
+        unclear if from_the_start else f"crops to fixed positions [{start}:{end}:{step}] of the trained size",
         starts=int64(start),
         ends=int64(end),
         axes=int64(axis),
         steps=int64(step),
     )
+    return replace(refusal, error=Unliftable) if from_the_start else refusal
 
 
 UNKNOWN = "this operator is not known on a feature map in front of the head"
-FIXED = "resizes to a size that is fixed at, or computed from, the trained size"
+HALF = "whose effective stride 1/2 is not whole"
 SHAPE_OF_X = """shape = Shape (x)
 h = Gather (shape, two)
 """
@@ -105,7 +110,7 @@ REFUSALS: dict[str, Refusal] = {
         "map = Expand (one, x)",
         96,
         "Expand 'map'",
-        UNKNOWN,
+        "reads the feature map as something other than its data input",
         {"one": np.float32(1)},
     ),
     "the map as a weight": Refusal(
@@ -117,15 +122,15 @@ REFUSALS: dict[str, Refusal] = {
     ),
     # -- sizes that are fixed
     "Resize to sizes": Refusal(
-        "map = Resize (x, , , sizes)", 384, "Resize 'map'", FIXED, {"sizes": int64(1, 2, 16, 12)}, {"x": (1, 2, 8, 6)}
+        "map = Resize (x, , , sizes)", 384, "Flatten 'flat'", HALF, {"sizes": int64(1, 2, 16, 12)}, {"x": (1, 2, 8, 6)}
     ),
     "Resize to sizes computed from the trained size": Refusal(
         """shape = Shape (x)
         sizes = Mul (shape, factors)
         map = Resize (x, , , sizes)""",
         384,
-        "Resize 'map'",
-        FIXED,
+        "Flatten 'flat'",
+        HALF,
         {"factors": int64(1, 1, 2, 2)},
     ),
     "Resize by one and a half": Refusal(
@@ -153,9 +158,8 @@ REFUSALS: dict[str, Refusal] = {
         "a = Slice <starts = [1], ends = [5], axes = [2]> (x)\nmap = MaxPool <kernel_shape = [2, 2]> (a)",
         30,
         "Slice 'a'",
-        "crops to fixed positions [1:5:1] of the trained size",
+        "its constant 5 may be height - 3 or a fixed number, and nothing tells which",
         opset=9,
-        error=PositionDependent,
     ),
     "a crop that starts where the trained size says": Refusal(
         SHAPE_OF_X + "start = Div (h, two)\nmap = Slice (x, start, end, two)",
@@ -477,15 +481,6 @@ REFUSALS: dict[str, Refusal] = {
         {"x": (2, 2, 8, 6)},
     ),
     # -- windows that are lost
-    "the whole map pooled in the backbone": Refusal(
-        """p = GlobalAveragePool (x)
-        map = Conv <pads = [1, 1, 1, 1]> (p, w)""",
-        4,
-        None,
-        "no fully connected node stands behind a flattened feature map",
-        {"w": (4, 2, 3, 3)},
-        error=NothingToConvert,
-    ),
     "the index of the widest column": Refusal(
         """a = ArgMax <axis = 3, keepdims = 0> (x)
         map = Cast <to = 1> (a)""",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -319,8 +320,19 @@ def in_front(line: str, opset: int, weights: dict[str, Any]) -> Head:
     return head(text, opset, M=(size, 3), **known)
 
 
-def named(line: str) -> str:
-    return f"{line.split('(')[0].split(' ')[0]} 'it'"
+@pytest.mark.parametrize("name", IN_FRONT.keys() - {"DepthToSpace", "SpaceToDepth"})
+def test_a_view_and_back_leaves_a_map(name: str) -> None:
+    """What stands behind it works on the whole map: the twin without the view gives the same, bit for bit."""
+    line, opset, weights = IN_FRONT[name]
+    model = network(in_front(line, opset, weights))
+    twin = in_front(line.replace("(m", "(map"), opset, weights)
+    twin = replace(twin, text=twin.text.replace("v = Flatten(map)\nm = Reshape(v, d)\n", ""))
+    result = fc2conv.convert(model)
+    assert result.report.verified
+    assert [change.split(":")[0] for change in result.report.unbaked] == ["Reshape 'm'"]
+    image = {"x": integers((2, 1, 10, 14), 4)}
+    expected = session(fc2conv.convert(network(twin)).model).run(None, image)
+    np.testing.assert_array_equal(session(result.model).run(None, image)[0], expected[0])
 
 
 REFUSES = table(
@@ -335,14 +347,15 @@ REFUSES = table(
                 L=(12, 3),
             ),
             "Conv 'c'",
-            f"{PLACES}Reshape 'r' they are features",
+            "its axis 2 is height//2*width//2 in one, which this operator is not known on",
         )
     },
     {
-        f"{name} in front of an FC": Refuses(
-            in_front(line, opset, weights), named(line), f"{PLACES}Flatten 'v' they are features: what flattens there"
+        f"{name} in front of an FC, the window in another layout": Refuses(
+            in_front(line, opset, {"d": [0, 2, 2, 3], **weights}), "Reshape 'm'", "in a way that is not understood"
         )
         for name, (line, opset, weights) in IN_FRONT.items()
+        if name != "LRN"
     },
     {
         "Resize by sizes": Refuses(
@@ -363,7 +376,7 @@ REFUSES = table(
         "Pad of the flattened vector": Refuses(
             unread("[it] t = Pad(v, p)", p=[0, 1, 0, 2], features=15),
             "Pad 'it'",
-            f"{PLACES}Flatten 'v' they are features",
+            "its axis 1 is 2*height//2*width//2 in one, which this operator is not known on",
         ),
         "Pad of the batch": Refuses(
             made("[it] y = Pad(r, p)", batch=1, p=[0, 0, 0, 0, 1, 0, 0, 0]), "Pad 'it'", "pads the batch"

@@ -189,16 +189,6 @@ LIFTS = table(
 )
 
 REFUSES = {
-    "the map's layout again": Refuses(
-        unread("m = Reshape(v, d)\nc = Conv(m, K)\nt = Flatten(c)", d=[0, 2, 3, 2], K=(3, 2, 1, 1), features=18),
-        "Conv 'c'",
-        "it works on positions, and behind Flatten 'v' they are features",
-    ),
-    "the map's layout again, a kernel of several cells": Refuses(
-        unread("m = Reshape(v, d)\nc = Conv(m, K)\nt = Flatten(c)", d=[0, 2, 3, 2], K=(3, 2, 3, 2), features=3),
-        "Conv 'c'",
-        "it works on positions, and behind Flatten 'v' they are features",
-    ),
     "pads around a single position of the flattened window": Refuses(
         unread(
             "r = Reshape(v, d)\nc = Conv <pads = [0, 0, 0, 1]> (r, K)\nt = Flatten(c)",
@@ -207,7 +197,7 @@ REFUSES = {
             features=6,
         ),
         "Conv 'c'",
-        "it works on positions, and behind Flatten 'v' they are features",
+        "its axis 1 is 2*height//2*width//2 in one, which this operator is not known on",
     ),
     "a bias that is an input": Refuses(
         pooled("c = Conv(p, K, b)\nt = Flatten(c)"),
