@@ -20,7 +20,7 @@ from ..plan import FeatureMap, size
 
 HEAD_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
 ON_POSITIONS = SLIDING | frozenset(
-    "DepthToSpace GroupNormalization InstanceNormalization Pad Resize SpaceToDepth Upsample".split()
+    "DepthToSpace GroupNormalization InstanceNormalization LRN Pad Resize SpaceToDepth Upsample".split()
 )
 POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "QLinearGlobalAveragePool"))
 

@@ -91,7 +91,8 @@ def sliced(start: int, end: int, axis: int, step: int) -> Refusal:
         axes=int64(axis),
         steps=int64(step),
     )
-    return replace(refusal, error=Unliftable) if from_the_start else refusal
+    cells = len(range({2: 8, 3: 6}[axis])[start:end:step]) * {2: 6, 3: 8}[axis]
+    return replace(refusal, error=Unliftable, features=2 * cells) if from_the_start else refusal
 
 
 UNKNOWN = "this operator is not known on a feature map in front of the head"

@@ -232,11 +232,12 @@ def test_refuses(row: Refuses) -> None:
     row.check()
 
 
-def test_a_kernel_that_reaches_over_a_pooled_map_leaves_nothing_to_convert() -> None:
-    """The pool belongs to the backbone then, and with it all that stands behind."""
-    made = pooled("c = Conv <pads = [1, 1, 1, 1]> (p, K)\nt = Flatten(c)", K=(4, 2, 3, 3))
-    with pytest.raises(fc2conv.NothingToConvert, match="no fully connected node stands behind a flattened"):
-        fc2conv.convert(network(made))
+def test_a_kernel_that_reaches_over_a_pooled_map_leaves_no_head() -> None:
+    """The pool belongs to the backbone then, and with it all that stands behind: it runs at any size as it is."""
+    made = network(pooled("c = Conv <pads = [1, 1, 1, 1]> (p, K)\nt = Flatten(c)", K=(4, 2, 3, 3)))
+    result = fc2conv.convert(made)
+    assert result.report.headline().endswith("no head; spatial dims freed, verified")
+    assert result.model.graph.node == made.graph.node
 
 
 def test_the_kernel_keeps_its_bytes_and_nothing_is_reshaped() -> None:
