@@ -44,6 +44,7 @@ class Constants:
     Attributes:
         static: names of all values that do not depend on the image.
         measured: of those, the ones that come from a ``Shape``.
+        any_batch: whether the batch is symbolic.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Constants:
         self._shapes = {TRAINED: shapes}
         if other_batch is not None:
             self._shapes[OTHER_BATCH] = other_batch
+        self.any_batch = other_batch is not None
         self._sizes = list(range(OTHER_SIZES, OTHER_SIZES + len(other_sizes)))
         self._shapes |= dict(zip(self._sizes, other_sizes, strict=True))
         self._memo: dict[tuple[str, int], Array | None] = {}

@@ -33,6 +33,7 @@ class Conversion:
         geometry: the grid of every lifted output.
         original: the model as it was given, which the plan's may be an equivalent of.
         restructured: what was done to the original's structure before, one line each.
+        batch_freed: the original takes one image at a time, and the converted model any number.
         unbaked: which nodes carried the trained size, and what took their place, one line each.
     """
 
@@ -44,6 +45,7 @@ class Conversion:
     original: ModelProto
     restructured: tuple[str, ...] = ()
     unbaked: tuple[str, ...] = ()
+    batch_freed: bool = False
 
     @property
     def map_outputs(self) -> list[str]:

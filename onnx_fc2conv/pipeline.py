@@ -121,8 +121,11 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         NothingToConvert, Unliftable, UnreadableModel
     """
     straight = straighten(model, _known)
+    free, one_image = straight.model, 0
+    if settings and settings.dynamic_batch:
+        free, one_image = shapes.with_free_batch(free)
     try:
-        followed = resolved(lambda readings: _followed(straight.model, settings, readings))
+        followed = resolved(lambda readings: _followed(free, settings, readings))
     except (NothingToConvert, Unliftable) as e:
         raise straight.explains(e) or e
     plan, rewrite = followed.plan, followed.rewrite
@@ -133,7 +136,20 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         )
     converted = assemble(plan, rewrite)
     geometry = spatial.free(converted, plan, rewrite)
-    return Conversion(name, plan, rewrite, converted, geometry, model.proto, straight.changes, followed.changes)
+    if one_image:
+        _require_batch(plan, rewrite)
+    return Conversion(
+        name, plan, rewrite, converted, geometry, model.proto, straight.changes, followed.changes, bool(one_image)
+    )
+
+
+def _require_batch(plan: Plan, rewrite: Rewrite) -> None:
+    """Refuse to free a batch that an output does not have."""
+    for name in plan.model.outputs:
+        lifted = rewrite.values.get(name)
+        if lifted is not None and lifted.layout.before != 0:
+            reason = f"output '{name}' has no batch axis in front, so the batch cannot be freed"
+            raise Unliftable(reason, str(plan.model.producer[name]))
 
 
 @dataclass(frozen=True)
@@ -177,6 +193,11 @@ def _analyse(model: Model, settings: Settings | None = None, readings: Readings 
     declared = shapes.declared_batch(model)
     if declared is not None:
         return _lifted(model, shapes.infer(model, declared), None, settings, readings)
+    if settings and settings.dynamic_batch:  # numbers of a model for one image make sense at one image first
+        try:
+            return _lifted(model, shapes.infer(model, 1), shapes.infer(model, PROBED_BATCHES[1]), settings, readings)
+        except BatchBaked as e:
+            raise Unliftable(f"{e.reason}, so the batch cannot be freed", e.node) from e
     batch, other = PROBED_BATCHES
     several = shapes.infer(model, batch)
     try:

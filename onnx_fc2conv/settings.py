@@ -33,6 +33,9 @@ class Settings:
         choices=("window", "keep"),
         metavar="window|keep",
     )
+    dynamic_batch: bool = _option(
+        False, "the batch axis becomes free too, wherever its size was written into the model"
+    )
     require_exact: bool = _option(
         False, "refuse unless every answer is proven to equal the original model on the image crop"
     )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 
 import onnx
 from onnx import ModelProto, TensorProto, TypeProto, ValueInfoProto, helper
 
-from .errors import UnreadableModel
-from .ops import Model
+from .errors import Unliftable, UnreadableModel
+from .ops import Model, view
 
 SMALL = 4096  #: elements; larger initializers are never shape operands
 
@@ -58,6 +59,32 @@ def declared_batch(model: Model) -> int | None:
         return None
     image = max(ranked, key=lambda v: len(v.type.tensor_type.shape.dim))
     return int(image.type.tensor_type.shape.dim[0].dim_value)
+
+
+def with_free_batch(model: Model) -> tuple[Model, int]:
+    """A model of which the batch of every input that shares the declared one has a name, and the batch it had.
+
+    The inputs that share it are those of that size along their first axis.
+
+    Raises:
+        Unliftable: the model declares more than one image, so where its numbers hold the batch cannot be told.
+    """
+    batch = declared_batch(model)
+    if batch is None:
+        return model, 0
+    if batch != 1:
+        reason = f"the batch is fixed to {batch}: only that of one image can be freed, export the model for one image"
+        raise Unliftable(reason)
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    names = {value.name for value in model.inputs}
+    taken = {d.dim_param for v in (*proto.graph.input, *proto.graph.output) for d in v.type.tensor_type.shape.dim}
+    symbol = next(name for name in chain(["batch"], (f"batch_{i}" for i in count(2))) if name not in taken)
+    for value in proto.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name in names and dims and dims[0].dim_value == batch:
+            dims[0].dim_param = symbol
+    return view(proto, model.folder), batch
 
 
 def infer(model: Model, batch: int, sizes: Mapping[str, Mapping[int, int]] | None = None) -> Shapes:

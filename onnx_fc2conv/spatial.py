@@ -26,12 +26,13 @@ def free(proto: ModelProto, plan: Plan, rewrite: Rewrite) -> Geometry:
     for value in graph.input:
         if value.name in images:
             _free_map(value, images[value.name], symbols)
+    batch = next(iter(batches.values()), None)
     for value in graph.output:
         if value.name in rewrite.values:
             source = rewrite.values[value.name].grid.source
             _declare_output(value, rewrite.values[value.name], batches[source], symbols[source])
         elif value.name in mapped:
-            _free_map(value, mapped[value.name], symbols)
+            _free_map(value, mapped[value.name], symbols, batch)
         elif value.name in touched:
             _forget_sizes(value)
     before = {name: array.shape for name, array in plan.model.constants.items()}
@@ -44,7 +45,7 @@ def free(proto: ModelProto, plan: Plan, rewrite: Rewrite) -> Geometry:
             source = rewrite.values[value.name].grid.source
             _declare(value, rewrite.values[value.name], batches[source], symbols[source])
         elif value.name in mapped:
-            _free_map(value, mapped[value.name], symbols)
+            _free_map(value, mapped[value.name], symbols, batch)
     copies = [ValueInfoProto.FromString(v.SerializeToString()) for v in kept]
     del graph.value_info[:]
     graph.value_info.extend(copies)
@@ -94,7 +95,12 @@ def _symbols(plan: Plan) -> dict[str, tuple[str, ...]]:
     return symbols
 
 
-def _free_map(value: ValueInfoProto, known: Dims, symbols: dict[str, tuple[str, ...]]) -> None:
+def _free_map(
+    value: ValueInfoProto,
+    known: Dims,
+    symbols: dict[str, tuple[str, ...]],
+    batch: TensorShapeProto.Dimension | None = None,
+) -> None:
     dims = value.type.tensor_type.shape.dim
     if len(dims) != len(known):
         if value.type.tensor_type.HasField("shape"):
@@ -103,7 +109,9 @@ def _free_map(value: ValueInfoProto, known: Dims, symbols: dict[str, tuple[str, 
     for dim, meaning in zip(dims, known, strict=True):
         if isinstance(meaning, Axis):
             _set(dim, meaning.law, symbols[meaning.source][meaning.index])
-        elif follows(meaning):
+        elif meaning == "batch" and batch is not None and batch.dim_param and dim.dim_value:
+            dim.CopyFrom(batch)  # a batch that was fixed
+        elif follows(meaning) or (isinstance(meaning, Merged) and "batch" in meaning.parts):
             dim.Clear()
             if isinstance(meaning, Merged) and "batch" not in meaning.parts:
                 dim.dim_param = _product(meaning, symbols)

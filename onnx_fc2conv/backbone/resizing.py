@@ -237,7 +237,8 @@ def _to_sizes(op: Op, x: FeatureMap, trace: Trace) -> Dims:
         sizes = "x".join(str(n) for b, n in zip(x.dims, own, strict=True) if follows(b))
         to = "x".join(str(n) for b, n in zip(x.dims, wanted, strict=True) if follows(b))
         trace.stops[str(op)] = f"resizes {sizes} to {to} at every size of the image, so no window slides behind it"
-    if trace.constants.fixed(operand) is not None and any(follows(d) for d in dims):
+    carries_batch = trace.constants.any_batch and "batch" in x.dims and not op.attr("axes")
+    if trace.constants.fixed(operand) is not None and (carries_batch or any(follows(d) for d in dims)):
         _unbake_sizes(op, x, dims, trace)
     return tuple(dims)
 

@@ -18,7 +18,7 @@ from ..plan import Dim, Dims, FeatureMap, Part, follows, parts_of, size
 from ..shapes import Shapes
 from .expressions import Expressions, in_words
 from .registry import Operand, Trace, moves, only_map
-from .regroup import regroup
+from .regroup import merged, regroup
 from .unbaked import Replacement
 
 Sizes = dict[tuple[str, int], int]  #: image sizes in pixels, by input and spatial axis
@@ -71,12 +71,10 @@ def reshaped(op: Op, x: FeatureMap, trace: Trace, splits: bool = True) -> Dims |
 def move_flatten(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """A map as a vector of features for each image, or for each row of it."""
     x = only_map(op, operands)
-    if all(a.law.is_constant for a in x.axes) and not any(follows(d) for d in x.dims):
+    if not any(follows(d) for d in x.dims):
         return _one_cell(op, x, trace)
-    dims = reshaped(op, x, trace)
-    if dims is None:
-        raise op.refuse("flattens the feature map in a way that is not understood")
-    return dims
+    axis = op.attr("axis", 1) % len(x.dims)
+    return merged(x.dims[:axis]), merged(x.dims[axis:])
 
 
 def _one_cell(op: Op, x: FeatureMap, trace: Trace) -> Dims:
@@ -121,6 +119,13 @@ def _transpose_instead(op: Op, perm: list[int], trace: Trace) -> None:
 def _target_follows(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
     """True if the target gives these dims at other sizes of the image too."""
     target = trace.constants.fixed(op.inputs[1])
+    if (
+        target is not None
+        and trace.shapes.batch == 1
+        and trace.constants.any_batch
+        and not _any_batch(op, x, dims, target)
+    ):
+        return False
     if target is None:
         return all(_same_at(op, x, dims, trace, *known) for known in trace.constants.at_other_sizes(op.inputs[1]))
     for times in (1, 2):
@@ -136,6 +141,16 @@ def _target_follows(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
         if shape != [at(d, sizes, trace) for d in dims]:
             return False
     return True
+
+
+def _any_batch(op: Op, x: FeatureMap, dims: Dims, target: Array) -> bool:
+    """True if the target gives these dims for several images too, though it was read for one."""
+    several = 2 * prod(target.ints() or [1]) + 1  # a number that divides nothing here
+    several = abs(several)
+    try:
+        return target_of(op, [size(d, several) for d in x.dims], target.ints()) == [size(d, several) for d in dims]
+    except ValueError:
+        return False
 
 
 def at(dim: Dim, sizes: Sizes, trace: Trace) -> int:

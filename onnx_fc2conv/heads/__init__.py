@@ -27,8 +27,7 @@ def find(
 
     An image that no FC node depends on, and that meets none of those that one depends on, is not looked at: it keeps
     its fixed size, and its branch stays as it is. With ``keep_pools`` a pool over the whole map stays one: it belongs
-    to the backbone, and the head begins behind it. Without any FC every image is freed, and only pools over the whole
-    map, and views of maps of one cell, are heads.
+    to the backbone, and the head begins behind it. Without any FC there is no head, and every image is freed.
 
     Raises:
         Baked: nodes carry the trained size; what takes their place is in the error.
@@ -52,12 +51,12 @@ def find(
         walk = _walked(model, images, shapes, other_batch, keep_pools, readings, headless)
     head, cuts, trace = walk.head, walk.cuts, walk.trace
     if head:
-        _require_outputs(model, head, trace, headless)
+        _require_outputs(model, head, trace)
     origins = origins_of(model, [m.name for m in images], False)
     for name in cuts:
         sources = {a.source for a in walk.maps[name].axes} or origins[name]
         require_window(walk.maps[name], next(m for m in images if m.name in sources), model, trace)
-    if keep_pools and not headless:
+    if keep_pools:
         require_no_pool(walk)
     return Plan(
         model,
@@ -86,13 +85,13 @@ def _no_fc_left(walk: Walk) -> bool:
     return True
 
 
-def _require_outputs(model: Model, head: list[Op], trace: Trace, headless: bool) -> None:
+def _require_outputs(model: Model, head: list[Op], trace: Trace) -> None:
     """Refuse heads without weights, and heads that nothing comes of."""
     products = [op for op in head if op.op_type in FULLY_CONNECTED]
     if products and not any(_has_weight(op, trace.constants.static) for op in products):
         reason = "multiplies two values that both depend on an input (a Gram matrix): it has no weights, so it is no FC"
         raise NothingToConvert(f"{reason}, and there is none beside it", str(products[0]))
-    if not headless and not any(name in op.outputs for op in head for name in model.outputs):
+    if not any(name in op.outputs for op in head for name in model.outputs):
         raise NothingToConvert("no graph output depends on the fully connected nodes")
 
 

@@ -60,8 +60,8 @@ class Walk:
             trace: what is known; maps and causes are noted there.
             gates: nodes that are known to be none of a head.
             view_gates: whether views can be gates too.
-            headless: there is no FC, so only pools and views of maps of one cell begin a head; what else a view does to
-                positions, such as listing them, it does at every size.
+            headless: there is no FC, so nothing begins a head; what a view or a pool does to positions, such as
+                listing them, it does at every size.
         """
         self.headless = headless
         self.model, self.trace, self.gates = model, trace, gates
@@ -111,14 +111,14 @@ class Walk:
         try:
             self.trace.maps |= {m.name: m for m in move(op, self.model, self.maps, self.trace)}
         except PositionDependent:
-            if op.index in self.gates or self.trace.keep_pools:
+            if op.index in self.gates or self.trace.keep_pools or self.headless:
                 raise
             return False
         return True
 
     def _starts_head(self, op: Op) -> bool:
         """True if this node ends the backbone: it takes spatial axes away, as a view or by pooling them whole."""
-        if op.inputs[0] not in self.maps or op.index in self.gates:
+        if self.headless or op.inputs[0] not in self.maps or op.index in self.gates:
             return False
         dims = self.maps[op.inputs[0]].dims
         if op.op_type in VIEWS:
@@ -154,8 +154,6 @@ class Walk:
         return op.kind in ("Conv", "com.microsoft.FusedConv") and one and not any(op.attr("pads") or ())
 
     def _flattens(self, op: Op, x: FeatureMap) -> bool:
-        if self.headless and any(d.size > 1 or d.law.is_constant for d in x.axes):
-            return False
         if not self.trace.keep_pools and all(a.law.is_constant for a in x.axes):
             return False  # a gate that was pooled to one cell: no position is lost
         if op.op_type == "Flatten":
