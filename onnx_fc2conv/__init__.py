@@ -44,6 +44,7 @@ def convert(
     *,
     sizes: Iterable[Iterable[int]] = (),
     global_pool: str = "window",
+    output: str = "map",
     verify: bool = True,
     require_exact: bool = False,
     runtime: str = "onnxruntime",
@@ -56,6 +57,9 @@ def convert(
             form trained + n * stride.
         global_pool: ``"window"``: a pool over the whole map becomes a pool over the window, so every window has its own
             answer; ``"keep"``: it stays global, so there is one answer whatever the image's size is.
+        output: the form of each output. ``"map"``: ``[N, K, GH, GW]``, the grid axes appended; ``"rows"``:
+            ``[N * GH * GW, K]``, images first, then the cells in row-major order; ``"mean"``, ``"max"``: all windows
+            pooled to ``[N, K]``.
         verify: run the checks; without them the report says "NOT verified".
         require_exact: refuse models whose answers can differ from the original's on image crops.
         runtime: what runs the checks, ``"onnxruntime"`` or ``"reference"`` (onnx.reference: slow, takes float64 and
@@ -74,6 +78,7 @@ def convert(
     settings = Settings(
         sizes=tuple(tuple(s) for s in sizes),
         global_pool=global_pool,
+        output=output,
         require_exact=require_exact,
         verify=verify,
         runtime=runtime,
@@ -81,9 +86,9 @@ def convert(
     return pipeline.convert(source, settings)
 
 
-def inspect(source: Any, *, global_pool: str = "window", runtime: str = "onnxruntime") -> Report:
+def inspect(source: Any, *, global_pool: str = "window", output: str = "map", runtime: str = "onnxruntime") -> Report:
     """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
-    return pipeline.inspect(source, Settings(global_pool=global_pool, runtime=runtime))
+    return pipeline.inspect(source, Settings(global_pool=global_pool, output=output, runtime=runtime))
 
 
 def verify(
@@ -92,6 +97,7 @@ def verify(
     *,
     sizes: Iterable[Iterable[int]] = (),
     global_pool: str = "window",
+    output: str = "map",
     runtime: str = "onnxruntime",
 ) -> Report:
     """Check a converted model against its original.
@@ -99,11 +105,11 @@ def verify(
     Args:
         original: path, ModelProto or Graph of the model before conversion.
         converted: the same of the model after it, whoever wrote or edited it since.
-        sizes, global_pool, runtime: as in ``convert``.
+        sizes, global_pool, output, runtime: as in ``convert``.
 
     Raises:
         VerificationFailed: a check found a difference.
         Fc2ConvError: the original could not have been converted, or a file cannot be read.
     """
-    settings = Settings(sizes=tuple(tuple(s) for s in sizes), global_pool=global_pool, runtime=runtime)
+    settings = Settings(sizes=tuple(tuple(s) for s in sizes), global_pool=global_pool, output=output, runtime=runtime)
     return pipeline.verify(original, converted, settings)

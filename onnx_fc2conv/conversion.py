@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from .errors import UsageError
 from .geometry import Geometry
+from .output_form import OutputForm
 from .plan import Cause, Plan
 from .rewrite import Rewrite, Windowed
 from .settings import Size
@@ -33,6 +34,7 @@ class Conversion:
         geometry: the grid of every lifted output.
         original: the model as it was given, which the plan's may be an equivalent of.
         restructured: what was done to the original's structure before, one line each.
+        forms: the form of every lifted output that is not its map.
     """
 
     name: str
@@ -42,10 +44,11 @@ class Conversion:
     geometry: Geometry
     original: ModelProto
     restructured: tuple[str, ...] = ()
+    forms: dict[str, OutputForm] = field(default_factory=dict)
 
     @property
     def outputs(self) -> dict[str, Windowed]:
-        """The lifted graph outputs."""
+        """The lifted graph outputs, as the maps that they are or are made from."""
         return {name: self.rewrite.values[name] for name in self.geometry.outputs}
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import heads, model_io, shapes, spatial
+from . import forms, heads, model_io, shapes, spatial
 from .assemble import assemble
 from .constants import Constants
 from .conversion import Conversion
@@ -131,7 +131,8 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         )
     converted = assemble(plan, rewrite)
     geometry = spatial.free(converted, plan, rewrite)
-    return Conversion(name, plan, rewrite, converted, geometry, model.proto, straight.changes)
+    given = forms.apply(converted, plan, rewrite, (settings or Settings()).output)
+    return Conversion(name, plan, rewrite, converted, geometry, model.proto, straight.changes, given)
 
 
 def _known(model: Model) -> tuple[Constants, dict[str, list[int]]]:

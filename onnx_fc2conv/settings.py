@@ -9,6 +9,7 @@ from .errors import UsageError
 
 Size = tuple[int, ...]
 
+OUTPUTS = ("map", "rows", "mean", "max")  #: the forms in which an output can give its grid
 RUNTIMES = ("onnxruntime", "reference")  #: what can run the checks
 
 
@@ -32,6 +33,13 @@ class Settings:
         "a pool over the whole map becomes a pool over the window (default), or stays global: one answer for any image",
         choices=("window", "keep"),
         metavar="window|keep",
+    )
+    output: str = _option(
+        "map",
+        "the form of each output: map, [N, K, GH, GW] (default); rows, [N*GH*GW, K], one for each window; mean or max, "
+        "all windows pooled back to [N, K]",
+        choices=OUTPUTS,
+        metavar="|".join(OUTPUTS),
     )
     require_exact: bool = _option(
         False, "refuse unless every answer is proven to equal the original model on the image crop"
