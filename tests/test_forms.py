@@ -112,9 +112,13 @@ HEADS = table(
     {f"opset {opset}": Row(head(FC, opset, w=(12, 3), b=(3,))) for opset in (7, 9, 11, 13, 18, 21, 26)},
     {
         f"{kind}, opset {opset}": Row(
-            head(f"{FC}\nz = Cast <to = {to}>(y)", opset, outputs="z", w=(12, 3), b=(3,)), ("rows", "max")
+            head(f"{FC}\nz = Cast <to = {to}>(y)", opset, outputs="z", w=(12, 3), b=(3,)), forms
         )
-        for kind, to, opset in (("int32", 6, 7), ("int64", 7, 11), ("int8", 3, 12), ("int8", 3, 18), ("double", 11, 13))
+        for forms, *rest in (
+            (FORMS, ("double", 11, 13), ("half", 10, 7)),
+            (("rows", "max"), ("int32", 6, 7), ("int64", 7, 11), ("int8", 3, 12), ("uint8", 2, 18)),
+        )
+        for kind, to, opset in rest
     },
     {
         f"{list(place.shape)}, batch {where}": Row(

@@ -44,7 +44,7 @@ class OutputForms:
         for name in self._lifted:
             asked, found = self._forms.get(name, "map"), said[name].form if name in said else None
             if found is not None and found != asked:
-                advice = f"verify it with --output {found}"
+                advice = f'verify it with output="{found}"'
                 raise UsageError(f"output '{name}' of the converted model has the form {found}, not {asked}; {advice}")
         made = {name for node in proto.graph.node for name in node.output}
         for name, inner in self._maps.items():

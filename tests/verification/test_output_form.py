@@ -308,7 +308,7 @@ def test_a_map_that_cannot_be_found() -> None:
 @pytest.mark.parametrize(("made", "asked"), [("rows", "map"), ("rows", "mean"), ("mean", "max"), ("max", "rows")])
 def test_another_form_than_the_file_says(made: str, asked: str) -> None:
     original, model = converted(MLP, made)
-    said = f"output 'y' of the converted model has the form {made}, not {asked}; verify it with --output {made}"
+    said = f"output 'y' of the converted model has the form {made}, not {asked}; verify it with output=\"{made}\""
     with pytest.raises(fc2conv.UsageError, match=re.escape(said)):
         fc2conv.verify(original, model, output=asked)
 
