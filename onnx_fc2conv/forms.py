@@ -14,7 +14,6 @@ At the trained size there is one window, and each is the original's output. Pool
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -147,15 +146,12 @@ class _Builder:
             del dims[value.rank :]
 
     def _rows(self, dims: list[TensorShapeProto.Dimension]) -> TensorShapeProto.Dimension:
-        """How many rows there are: a number where all of these dims are, else a name that equal dims share."""
+        """How many rows there are: one for each image where it has one cell, else a name that equal dims share."""
         images, *grid = dims
-        cells = prod(d.dim_value for d in grid)  # 0 where one follows the size
-        if cells == 1:
+        if all(d.dim_value == 1 for d in grid):
             same = TensorShapeProto.Dimension()
             same.CopyFrom(images)
             return same
-        if cells and images.dim_value:
-            return TensorShapeProto.Dimension(dim_value=cells * images.dim_value)
         key = tuple(d.dim_param or str(d.dim_value or "") for d in dims)
         if "" in key or key not in self._counts:
             self._counts[key] = _free(ROWS, self._dim_params)
