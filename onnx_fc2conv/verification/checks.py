@@ -196,9 +196,9 @@ class Verifier:
         found = self._forms.maps(given)
         self._require_grid(found, sizes)
         self.outcome.checks.append(Check("grid law", first, True, note=self._grid_words(sizes)))
-        default = self._default.run(feeds) if self._default else {}
-        optimised = self._forms.maps(default) if default else None
-        self._output_form(sizes, feeds, given, default)
+        as_run = self._default.run(feeds) if self._default else {}
+        optimised = self._forms.maps(as_run) if as_run else None
+        self._output_form(sizes, feeds, given, as_run)
         maps = self._oracle.maps(feeds)
         if self._oracle.map_outputs:
             check = Check(
@@ -219,16 +219,16 @@ class Verifier:
             self._compare(windows, _at_cells(found, names, cells), expected, False, exact=exact)
             if optimised is not None:
                 self._progress("default run", done + 1, steps)
-                as_run = Check("default run", size, True, count)
+                default = Check("default run", size, True, count)
                 if self._bounds.all_steps.nodes:  # what is quantised comes out otherwise where it is optimised
                     expected = self._optimised_answers(names, feeds, cells, trained)
-                self._compare(as_run, _at_cells(optimised, names, cells), expected, True, True, exact)
+                self._compare(default, _at_cells(optimised, names, cells), expected, True, True, exact)
             if whole:
                 continue  # there is one answer and no crop that it belongs to
             self._progress("image crops", done + 2, steps)
             self._image_crops(size, feeds, found, names)
 
-    def _output_form(self, sizes: Sizes, feeds: Feeds, given: Feeds, default: Feeds) -> None:
+    def _output_form(self, sizes: Sizes, feeds: Feeds, given: Feeds, as_run: Feeds) -> None:
         """Outputs that are not their maps, also for several images, also as users run the model."""
         first = next(iter(sizes.values()))
         self.outcome.checks += self._forms.check(first, self._images.batches[0], given)
@@ -236,7 +236,7 @@ class Verifier:
             several = self._session.run(self._images.draw(sizes, batch))
             self.outcome.checks += self._forms.check(first, batch, several)
         if self._written is not None:
-            self.outcome.checks += self._forms.check_default(first, self._written.run(feeds), default, self._bounds)
+            self.outcome.checks += self._forms.check_default(first, self._written.run(feeds), as_run, self._bounds)
 
     def _answers(self, answer: Answer, names: list[str], maps: Feeds, cells: list[Cell], trained: Feeds) -> Feeds:
         stride = self._lifted[names[0]].grid.stride
