@@ -283,12 +283,17 @@ def renamed_map(model: ModelProto) -> None:
         prop.value = prop.value.replace("y_map", "v17")
 
 
+def map_as_an_output_too(model: ModelProto) -> None:
+    model.graph.output.append(next(v for v in model.graph.value_info if v.name == "y_map"))
+    no_value_info(model)
+
+
 def no_value_info(model: ModelProto) -> None:
     del model.graph.value_info[:]
 
 
 @pytest.mark.parametrize("form", ["rows", "mean", "max"])
-@pytest.mark.parametrize("edit", [stripped, renamed_map, no_value_info])
+@pytest.mark.parametrize("edit", [stripped, renamed_map, no_value_info, map_as_an_output_too])
 def test_verify_accepts(form: str, edit: Mutation) -> None:
     original, model = converted(MLP, form)
     edit(model)
