@@ -25,6 +25,7 @@ from .test_sabotage import MLP, TWO, array_of, behind_output, change, node, set_
 
 Mutation = Callable[[ModelProto], None]
 ROUNDED = Head("f = Flatten(map)\n y = Gemm<transB = 1>(f, w, b)", {"w": (4, 12), "b": (4,)}, opset=18)
+INDICES = Head("f = Flatten(map)\n g = Gemm<transB = 1>(f, w)\n y = ArgMax<axis = 1>(g)", {"w": (4, 12)})
 VECTOR = Head(
     "f = Flatten(map)\n g = Gemm<transB = 1>(f, w)\n y = ReduceMax<axes = [1], keepdims = 0>(g)", {"w": (4, 12)}
 )
@@ -177,6 +178,7 @@ ROWS: list[tuple[Head, str, Mutation, str]] = [
     (MLP, "rows", half_precision, IS_NOT),
     (MLP, "rows", one_step_off, IS_NOT),
     (TWO, "rows", swapped_formed_outputs, IS_NOT),
+    (INDICES, "rows", swapped_grid_axes, IS_NOT),
     (MLP, "mean", sum_instead_of_mean, IS_NOT),
     (MLP, "mean", max_instead_of_mean, IS_NOT),
     (MLP, "mean", pooled_over_classes, IS_NOT),
