@@ -45,6 +45,7 @@ def convert(
     sizes: Iterable[Iterable[int]] = (),
     global_pool: str = "window",
     dynamic_batch: bool = False,
+    output: str = "map",
     verify: bool = True,
     require_exact: bool = False,
     runtime: str = "onnxruntime",
@@ -58,6 +59,9 @@ def convert(
         global_pool: ``"window"``: a pool over the whole map becomes a pool over the window, so every window has its own
             answer; ``"keep"``: it stays global, so there is one answer whatever the image's size is.
         dynamic_batch: free the batch axis too, wherever its size was written into the model.
+        output: the form of each output. ``"map"``: ``[N, K, GH, GW]``, the grid axes appended; ``"rows"``:
+            ``[N * GH * GW, K]``, images first, then the cells in row-major order; ``"mean"``, ``"max"``: all windows
+            pooled to ``[N, K]``.
         verify: run the checks; without them the report says "NOT verified".
         require_exact: refuse models whose answers can differ from the original's on image crops.
         runtime: what runs the checks, ``"onnxruntime"`` or ``"reference"`` (onnx.reference: slow, takes float64 and
@@ -77,6 +81,7 @@ def convert(
         sizes=tuple(tuple(s) for s in sizes),
         global_pool=global_pool,
         dynamic_batch=dynamic_batch,
+        output=output,
         require_exact=require_exact,
         verify=verify,
         runtime=runtime,
@@ -85,10 +90,15 @@ def convert(
 
 
 def inspect(
-    source: Any, *, global_pool: str = "window", dynamic_batch: bool = False, runtime: str = "onnxruntime"
+    source: Any,
+    *,
+    global_pool: str = "window",
+    dynamic_batch: bool = False,
+    output: str = "map",
+    runtime: str = "onnxruntime",
 ) -> Report:
     """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
-    settings = Settings(global_pool=global_pool, dynamic_batch=dynamic_batch, runtime=runtime)
+    settings = Settings(global_pool=global_pool, dynamic_batch=dynamic_batch, output=output, runtime=runtime)
     return pipeline.inspect(source, settings)
 
 
@@ -99,6 +109,7 @@ def verify(
     sizes: Iterable[Iterable[int]] = (),
     global_pool: str = "window",
     dynamic_batch: bool = False,
+    output: str = "map",
     runtime: str = "onnxruntime",
 ) -> Report:
     """Check a converted model against its original.
@@ -106,13 +117,17 @@ def verify(
     Args:
         original: path, ModelProto or Graph of the model before conversion.
         converted: the same of the model after it, whoever wrote or edited it since.
-        sizes, global_pool, dynamic_batch, runtime: as in ``convert``.
+        sizes, global_pool, dynamic_batch, output, runtime: as in ``convert``.
 
     Raises:
         VerificationFailed: a check found a difference.
         Fc2ConvError: the original could not have been converted, or a file cannot be read.
     """
     settings = Settings(
-        sizes=tuple(tuple(s) for s in sizes), global_pool=global_pool, dynamic_batch=dynamic_batch, runtime=runtime
+        sizes=tuple(tuple(s) for s in sizes),
+        global_pool=global_pool,
+        dynamic_batch=dynamic_batch,
+        output=output,
+        runtime=runtime,
     )
     return pipeline.verify(original, converted, settings)

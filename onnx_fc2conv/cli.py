@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     """The argument parser; its options are the fields of ``Settings``."""
     result = _Parser(prog=PROGRAM, description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False)
     result.add_argument("input", metavar="IN", help="the model to convert (.onnx); never changed")
-    result.add_argument("output", metavar="OUT", nargs="?", help="the file to write")
+    result.add_argument("target", metavar="OUT", nargs="?", help="the file to write")
     for f in fields(Settings):
         flag = f.metadata.get("flag", "--" + f.name.replace("_", "-"))
         extras: dict[str, Any] = {"dest": f.name, "help": f.metadata["help"]}
@@ -103,7 +103,7 @@ def _run(argv: Sequence[str] | None) -> int:
         arguments = vars(parser().parse_args(argv))
     except SystemExit as e:  # --help and --version
         return int(e.code or 0)
-    source, target = arguments.pop("input"), arguments.pop("output")
+    source, target = arguments.pop("input"), arguments.pop("target")
     arguments["sizes"] = tuple(parse_size(s) for s in arguments["sizes"])
     settings = Settings(**arguments)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, lcm
 from typing import Literal
 
@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from .errors import UsageError
 from .geometry import Geometry
+from .output_form import OutputForm
 from .plan import Cause, Plan, parts_of
 from .rewrite import Rewrite, Windowed
 from .settings import Size
@@ -35,6 +36,7 @@ class Conversion:
         restructured: what was done to the original's structure before, one line each.
         batch_freed: the original takes one image at a time, and the converted model any number.
         unbaked: which nodes carried the trained size, and what took their place, one line each.
+        forms: the form of every lifted output that is not its map.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Conversion:
     restructured: tuple[str, ...] = ()
     unbaked: tuple[str, ...] = ()
     batch_freed: bool = False
+    forms: dict[str, OutputForm] = field(default_factory=dict)
 
     @property
     def map_outputs(self) -> list[str]:
@@ -54,7 +57,7 @@ class Conversion:
 
     @property
     def outputs(self) -> dict[str, Windowed]:
-        """The lifted graph outputs."""
+        """The lifted graph outputs, as the maps that they are or are made from."""
         return {name: self.rewrite.values[name] for name in self.geometry.outputs}
 
     @property

@@ -97,6 +97,35 @@ def _conv_since(elem_type: int) -> int | None:
     return min((s.since_version for s in conv if spelled in s.type_constraints[0].allowed_type_strs), default=None)
 
 
+#: of which onnxruntime's CPU provider has a ReduceMax, in every opset whose standard has one
+_MAX_IN_ONNXRUNTIME = frozenset(
+    (
+        *(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64),
+        *(TensorProto.INT8, TensorProto.UINT8, TensorProto.BOOL),
+    )
+)
+
+
+def pooling_refusal(form: str, elem_type: int, opset: int, runtime: str) -> str | None:
+    """Why the answers of all windows cannot be pooled to one of the same type; ``None`` if they can.
+
+    Args:
+        form: ``mean`` or ``max``.
+        elem_type: their ONNX element type.
+        opset: version of the default domain that the model imports.
+        runtime: name of the runtime that checks, a value of ``settings.RUNTIMES``.
+    """
+    name = name_of(elem_type)
+    if form == "mean":
+        return None if elem_type in _TABLE else f"a mean of {name} values is no {name}"
+    allowed = defs.get_schema("ReduceMax", opset, "").type_constraints[0].allowed_type_strs
+    if f"tensor({TensorProto.DataType.Name(elem_type).lower()})" not in allowed:
+        return f"ReduceMax of opset {opset} does not take {name}"
+    if runtime == "onnxruntime" and elem_type not in _MAX_IN_ONNXRUNTIME:
+        return f"onnxruntime's CPU provider has no ReduceMax of {name}"
+    return None
+
+
 def numpy_type(elem_type: int) -> np.dtype:
     """The numpy dtype of an ONNX element type."""
     return np.dtype(tensor_dtype_to_np_dtype(elem_type))

@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import heads, model_io, shapes, spatial
+from . import forms, heads, model_io, shapes, spatial
 from .assemble import assemble
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
@@ -138,9 +138,9 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     geometry = spatial.free(converted, plan, rewrite)
     if one_image:
         _require_batch(plan, rewrite)
-    return Conversion(
-        name, plan, rewrite, converted, geometry, model.proto, straight.changes, followed.changes, bool(one_image)
-    )
+    given = forms.apply(converted, plan, rewrite, (settings or Settings()).output)
+    changes = straight.changes, followed.changes
+    return Conversion(name, plan, rewrite, converted, geometry, model.proto, *changes, bool(one_image), given)
 
 
 def _require_batch(plan: Plan, rewrite: Rewrite) -> None:

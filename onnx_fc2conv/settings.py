@@ -9,6 +9,7 @@ from .errors import UsageError
 
 Size = tuple[int, ...]
 
+OUTPUTS = ("map", "rows", "mean", "max")  #: the forms in which an output can give its grid
 RUNTIMES = ("onnxruntime", "reference")  #: what can run the checks
 
 
@@ -35,6 +36,13 @@ class Settings:
     )
     dynamic_batch: bool = _option(
         False, "the batch axis becomes free too, wherever its size was written into the model"
+    )
+    output: str = _option(
+        "map",
+        "the form of each output: map, [N, K, GH, GW] (default); rows, [N*GH*GW, K], one for each window; mean or max, "
+        "all windows pooled back to [N, K]",
+        choices=OUTPUTS,
+        metavar="|".join(OUTPUTS),
     )
     require_exact: bool = _option(
         False, "refuse unless every answer is proven to equal the original model on the image crop"

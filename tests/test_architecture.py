@@ -19,9 +19,9 @@ PACKAGE = Path(__file__).parents[1] / "onnx_fc2conv"
 NAME = PACKAGE.name
 
 #: every leaf imports only leaves before it
-LEAVES = """_version errors dtypes settings geometry tensors ops shapes inference constants flatten plan rewrite
-conversion""".split()
-ROOMS = "model_io structure backbone heads lift assemble spatial verification report".split()
+LEAVES = """_version errors dtypes settings geometry output_form tensors ops shapes inference constants flatten plan
+rewrite conversion""".split()
+ROOMS = "model_io structure backbone heads lift assemble spatial forms verification report".split()
 STORY = "pipeline cli __init__ __main__".split()
 ALSO = {"heads": ["backbone"]}  #: rooms that a room may import besides itself
 

@@ -27,7 +27,7 @@ KEYS = {
     CauseRow: "node kind detail",
     HeadRow: "feature_map feature_map_shape nodes",
     NodeRow: "node op to kernel",
-    OutputRow: "name shape window stride receptive_field grids whole_image",
+    OutputRow: "name shape window stride receptive_field grids whole_image form map",
     CheckRow: "name size passed cells cells_total error tolerance note",
 }
 ONE_SCREEN = 60  #: lines

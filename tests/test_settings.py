@@ -55,6 +55,7 @@ def test_defaults() -> None:
     assert defaults == {
         "sizes": (),
         "global_pool": "window",
+        "output": "map",
         "require_exact": False,
         "verify": True,
         "runtime": "onnxruntime",

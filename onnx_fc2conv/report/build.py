@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from typing import Protocol
 
 from onnx import TensorShapeProto
@@ -126,6 +127,7 @@ def _outputs(conversion: Conversion, sizes: list[Sizes]) -> list[OutputRow]:
             list(grid.field),
             {text(size): list(grid.grid_size(size)) for size in (s[grid.source] for s in sizes)},
             grid.whole_image,
+            *(astuple(conversion.forms[name]) if name in conversion.forms else ("map", name)),
         )
         for name, grid in conversion.geometry.outputs.items()
     ]

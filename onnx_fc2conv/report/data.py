@@ -13,6 +13,12 @@ SCHEMA = 1  #: raised when a field changes its meaning or goes
 
 Status = Literal["would convert", "converted"]
 
+_FORMS = {
+    "rows": "rows: one for each window, images first, then the cells of the grid in row-major order",
+    "mean": "the mean of the answers of all windows",
+    "max": "the maximum of the answers of all windows",
+}
+
 _MEANING = {
     "exact": "every answer is the original model's on the image crop of its window",
     "padded": "every answer is the original head's on its window of the feature map; near borders the map itself "
@@ -61,7 +67,11 @@ class HeadRow:
 
 @dataclass
 class OutputRow:
-    """One lifted output; with ``whole_image`` it has one answer whatever the size is, and its window is no crop."""
+    """One lifted output.
+
+    With ``whole_image`` it has one answer whatever the size is, and its window is no crop. Its ``form`` is ``map``,
+    ``rows``, ``mean`` or ``max``; ``map`` names the value that is its map, itself or an inner one.
+    """
 
     name: str
     shape: list[str]
@@ -70,6 +80,8 @@ class OutputRow:
     receptive_field: list[int]
     grids: dict[str, list[int]]
     whole_image: bool
+    form: str
+    map: str
 
 
 @dataclass
@@ -168,6 +180,16 @@ class Report:
             agreement = "" if d["agreement"] is None else f", same argmax in {d['agreement']:.1%} of cells"
             words += f". Measured on crops: output '{name}' deviates by up to {d['error']:.2g} of its scale{agreement}"
         return words + "."
+
+    def form_words(self) -> str:
+        """What outputs are that are not their maps, and where those are; empty where all are."""
+        formed = [o for o in self.outputs if o.form != "map"]
+        if not formed:
+            return ""
+        words = "; ".join(_FORMS[form] for form in dict.fromkeys(o.form for o in formed))
+        maps = ", ".join(f"'{o.map}'" for o in formed[:4])
+        more = f" and {len(formed) - 4} more" if len(formed) > 4 else ""
+        return f"The outputs are {words}. The maps, with the answer of each window, are inside: {maps}{more}."
 
     def _confirmed(self) -> str:
         crops = [c for c in self.checks if c.name == "image crops" and c.passed]

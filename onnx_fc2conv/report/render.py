@@ -55,6 +55,8 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
     shown = outputs if len(outputs) <= 8 else [*outputs[:7], (f"... {len(outputs) - 7} more", "", "", "", "")]
     if outputs:
         table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
+    if report.form_words():
+        console.print(Text(printable(report.form_words())))
     style = "bold green" if report.verdict == "exact" else "bold yellow"
     console.print(Text(report.verdict, style) + Text(printable(f": {report.verdict_words()}")))
     if report.checks:
@@ -76,6 +78,7 @@ def markdown(report: Report) -> str:
     if report.outputs:
         lines += ["## Outputs", ""]
         lines += _markdown(("output", "shape", "window", "stride", "grid"), _output_cells(report.outputs))
+    lines += [printable(report.form_words()), ""] if report.form_words() else []
     lines += ["## Checks", ""]
     lines += _markdown(("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 structure    the ONNX checker accepts it, the runtime loads it, no FC is left in the heads, spatial dims are free
 same size    original and converted at the trained size (also with two images where the batch is dynamic)
+output form  outputs that are rows or pooled, against their maps, at every size; all other checks compare the maps
 grid law     predicted grid and stride against the shapes that come out
 feature maps outputs that are feature maps themselves, against the original's backbone at the enlarged size
 windows      the original head on every window of the enlarged feature map, against the converted grid
@@ -24,6 +25,7 @@ from ..rewrite import Windowed
 from .bounds import Bounds
 from .choice import runtime
 from .compare import FLOATS, error
+from .forms import OutputForms
 from .inputs import Images
 from .judgement import Exact, Judgement
 from .map_outputs import map_crops, map_shape
@@ -55,6 +57,7 @@ class Verifier:
         self._judgement = Judgement(self._bounds, self._lifted)
         self._images = Images(conversion.plan)
         self._optimised_oracle: Oracle | None = None
+        self._ran: list[int] = []  # batches that the original runs with
         self.outcome = Outcome(f"{self._runtime.name} {self._runtime.version}")
 
     def run(self, sizes: list[Sizes]) -> Outcome:
@@ -93,9 +96,13 @@ class Verifier:
             advice = f"; {dtypes.ADVICE}" if self._plan.runtime == "onnxruntime" else ""
             reason = f"{name} does not load the original model, so nothing can be checked: {e}{advice}"
             raise UnreadableModel(reason) from e
+        self._forms = OutputForms(self._conversion, self._proto)
+        probe, optimises = self._forms.with_maps(self._proto), self._runtime.optimises
         try:
-            self._session = load(self._proto, self._folder)
-            self._default = load(self._proto, self._folder, default=True) if self._runtime.optimises else None
+            self._session = load(probe, self._folder)
+            self._default = load(probe, self._folder, default=True) if optimises else None
+            written = optimises and probe is not self._proto
+            self._written = load(self._proto, self._folder, default=True) if written else None
         except RuntimeRefusal as e:
             raise VerificationFailed(f"structure: {name} does not load the converted model: {e}") from e
         missing = [o for o in self._plan.model.outputs if o not in self._session.outputs]
@@ -130,7 +137,9 @@ class Verifier:
                 note = "the original declares a dynamic batch and runs with one image only"
                 self.outcome.checks.append(Check("same size", trained, None, note=note))
                 continue
-            found = self._session.run(feeds)
+            self._ran.append(batch)
+            given = self._session.run(feeds)
+            found = self._forms.maps(given)
             for name in self._lifted:
                 if found[name].shape == expected[name].shape + (1,) * self._lifted[name].grid_rank:
                     found[name] = found[name].reshape(expected[name].shape)
@@ -139,6 +148,7 @@ class Verifier:
             asleep = "" if awake else "; an output was the same for two images, so this proves little"
             check = Check("same size", trained, True, (1, 1), note=f"batch {batch}{asleep}")
             self._compare(check, found, expected, True, exact=whole)
+            self.outcome.checks += self._forms.check(trained, batch, given)
 
     def _one_by_one(self, feeds: Feeds, batch: int) -> Feeds:
         """What the original, which takes one image at a time, gives for several."""
@@ -166,7 +176,7 @@ class Verifier:
                 size = tuple(t + (grown if k == i else 0) for k, t in enumerate(trained[source]))
                 sizes = trained | {source: size}
                 try:
-                    found = self._session.run(self._images.draw(sizes))
+                    found = self._forms.maps(self._session.run(self._images.draw(sizes)))
                 except RuntimeRefusal as e:
                     if grown == step:
                         raise VerificationFailed(
@@ -205,12 +215,15 @@ class Verifier:
         first = next(iter(sizes.values()))
         self._progress("windows", done, steps)
         try:
-            found = self._session.run(feeds)
+            given = self._session.run(feeds)
         except RuntimeRefusal as e:
             raise VerificationFailed(f"windows: the converted model does not run at {words(sizes)}: {e}") from e
+        found = self._forms.maps(given)
         self._require_grid(found, sizes)
         self.outcome.checks.append(Check("grid law", first, True, note=self._grid_words(sizes)))
-        optimised = self._default.run(feeds) if self._default else None
+        as_run = self._default.run(feeds) if self._default else {}
+        optimised = self._forms.maps(as_run) if as_run else None
+        self._output_form(sizes, feeds, given, as_run)
         maps = self._oracle.maps(feeds)
         if self._oracle.map_outputs:
             check = Check(
@@ -239,6 +252,16 @@ class Verifier:
                 continue  # there is one answer and no crop that it belongs to
             self._progress("image crops", done + 2, steps)
             self._image_crops(size, feeds, found, names)
+
+    def _output_form(self, sizes: Sizes, feeds: Feeds, given: Feeds, as_run: Feeds) -> None:
+        """Outputs that are not their maps, also for several images, also as users run the model."""
+        first = next(iter(sizes.values()))
+        self.outcome.checks += self._forms.check(first, self._images.batches[0], given)
+        for batch in self._ran[1:] if self._forms else ():
+            several = self._session.run(self._images.draw(sizes, batch))
+            self.outcome.checks += self._forms.check(first, batch, several)
+        if self._written is not None:
+            self.outcome.checks += self._forms.check_default(first, self._written.run(feeds), as_run, self._bounds)
 
     def _answers(self, answer: Answer, names: list[str], maps: Feeds, cells: list[Cell], trained: Feeds) -> Feeds:
         stride = self._lifted[names[0]].grid.stride
