@@ -50,7 +50,7 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
         shown = rows if len(rows) <= 14 else [*rows[:7], ("...", f"{len(rows) - 12} more", "...", ""), *rows[-5:]]
         table(f"head behind '{head.feature_map}' {head.feature_map_shape}", ("node", "from", "to", "kernel"), shown)
     outputs = _output_cells(report.outputs)
-    shown = outputs if len(outputs) <= 8 else [*outputs[:7], (f"... {len(outputs) - 7} more", "", "", "", "")]
+    shown = outputs if len(outputs) <= 6 else [*outputs[:5], (f"... {len(outputs) - 5} more", "", "", "", "")]
     table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
     style = "bold green" if report.verdict == "exact" else "bold yellow"
     console.print(Text(report.verdict, style) + Text(printable(f": {report.verdict_words()}")))
