@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -27,7 +28,8 @@ LONGEST = 110  #: lines
 def script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """A script as a user runs it."""
     command = [sys.executable, str(FOLDER / name), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, check=False)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> None:

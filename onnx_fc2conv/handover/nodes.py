@@ -6,6 +6,7 @@ where nothing is known of the operands' types.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -52,7 +53,7 @@ class Scope:
         constant = set(self.constant) | set(stored)
         for node in graph.node:
             if node.op_type == "Constant" and node.domain in STANDARD_DOMAINS:
-                stored[node.output[0]] = node
+                stored |= dict.fromkeys(node.output, node)
             if all(name in constant for name in node.input if name) and (node.input or node.op_type == "Constant"):
                 constant |= {name for name in node.output if name}
         return Scope(types, stored, frozenset(constant), self.edges, self.opset, self.folder)
@@ -84,7 +85,7 @@ class Node:
         for attribute in self.proto.attribute:
             if attribute.name == name:
                 value = helper.get_attribute_value(attribute)
-                return value.decode() if isinstance(value, bytes) else value
+                return value.decode(errors="replace") if isinstance(value, bytes) else value
         return default
 
     def input(self, position: int) -> str:
@@ -162,14 +163,14 @@ def nodes(proto: ModelProto, folder: str, elem_types: Mapping[str, int]) -> Iter
 
 
 def _walk(protos: Any, scope: Scope, where: str) -> Iterator[Node]:
-    waiting: list[tuple[NodeProto, Scope]] = [(node, scope) for node in protos]
+    waiting: deque[tuple[NodeProto, Scope]] = deque((node, scope) for node in protos)
     while waiting:
-        proto, around = waiting.pop(0)
+        proto, around = waiting.popleft()
         yield Node(proto, around, where)
         for attribute in proto.attribute:
             for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 inner = around.inside(graph)
-                waiting += [(node, inner) for node in graph.node]
+                waiting.extend((node, inner) for node in graph.node)
 
 
 def _inferred(proto: ModelProto) -> ModelProto:
