@@ -42,8 +42,9 @@ def profiles(
     Args:
         conversion: what was converted.
         declared: dims of the written model's inputs, without those that are initializers.
-        sizes: valid sizes, at least one.
+        sizes: valid sizes; none where no size can change.
     """
+    sizes = sizes or [conversion.trained]
     largest = {name: tuple(map(max, zip(*(s[name] for s in sizes), strict=True))) for name in conversion.trained}
     images = {image.name: image.dims for image in conversion.plan.images}
     found = []

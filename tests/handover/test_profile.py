@@ -18,6 +18,7 @@ from onnx import ModelProto, helper, numpy_helper, parser
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv import model_io, pipeline
 from onnx_fc2conv.conversion import Conversion
+from onnx_fc2conv.handover import hand_over
 from onnx_fc2conv.report import markdown
 from tests.networks import Head, integers, network
 from tests.test_cli import EXACT, LINEAR, MODELS, call
@@ -245,10 +246,16 @@ def test_a_model_without_dynamic_dims_has_no_line() -> None:
     for value in conversion.proto.graph.input:
         for dim in value.type.tensor_type.shape.dim:
             dim.dim_value = 6
-    from onnx_fc2conv.handover import hand_over
-
     given = hand_over(conversion, conversion.proto, conversion.sizes(()))
     assert (given.profiles, given.arguments, given.notes) == ([], [], [])
+
+
+def test_where_no_size_can_change_the_batch_still_can() -> None:
+    conversion = conversion_of(network(LINEAR))
+    for dim, size in zip(conversion.proto.graph.input[0].type.tensor_type.shape.dim[1:], (1, 6, 4), strict=True):
+        dim.dim_value = size
+    given = hand_over(conversion, conversion.proto, [])
+    assert given.arguments == ["--minShapes=x:1x1x6x4", "--optShapes=x:1x1x6x4", "--maxShapes=x:1x1x6x4"]
 
 
 # -- names and files -------------------------------------------------------------------------------------------------
