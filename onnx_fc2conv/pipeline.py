@@ -15,6 +15,7 @@ from .constants import Constants
 from .conversion import Conversion
 from .errors import BatchBaked, NothingToConvert, Unliftable, UsageError
 from .geometry import METADATA_KEY, Geometry
+from .handover import hand_over
 from .lift import lift
 from .ops import Model
 from .plan import Plan
@@ -88,7 +89,7 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
         from .verification import Verifier
 
         outcome = Verifier(conversion, conversion.proto, model.folder, progress).run(sizes)
-    report = build(conversion, sizes, outcome)
+    report = build(conversion, sizes, outcome, hand_over(conversion, conversion.proto, sizes))
     return Result(conversion.proto, report, conversion.geometry, model.folder, source, settings.runtime)
 
 
@@ -111,7 +112,8 @@ def verify(original: Any, converted: Any, settings: Settings, progress: Progress
     conversion = prepare(*model_io.load(original), settings)
     given, _ = model_io.load(converted)
     sizes = conversion.sizes(settings.sizes)
-    return build(conversion, sizes, Verifier(conversion, given.proto, given.folder, progress).run(sizes))
+    outcome = Verifier(conversion, given.proto, given.folder, progress).run(sizes)
+    return build(conversion, sizes, outcome, hand_over(conversion, given.proto, sizes))
 
 
 def prepare(model: Model, name: str, settings: Settings | None = None) -> Conversion:

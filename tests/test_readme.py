@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+import onnx_fc2conv as fc2conv
 from onnx_fc2conv.cli import main
+from tests.test_examples import FakeTensorRT
 from tools import docs
 
 ROOT = Path(__file__).parent.parent
@@ -65,3 +70,68 @@ def test_the_python_example_runs_and_gives_what_its_comments_say(
             assert eval(line.split("#")[0], names) == eval(comment[1])
             promised += 1
     assert promised == 2
+
+
+def block(language: str, start: str) -> str:
+    """The only block that starts so."""
+    (found,) = (text for text in blocks(language) if text.startswith(start))
+    return found
+
+
+PROFILE = {"input": ([1, 3, 128, 64], [1, 3, 512, 1024], [1, 3, 512, 1024])}
+
+
+def names_of_the_example() -> dict[str, Any]:
+    """What the first Python block has left behind, as far as the blocks on TensorRT use it."""
+    return {"result": fc2conv.convert(ROOT / "models/reference_detector.onnx", sizes=[(512, 1024)], verify=False)}
+
+
+def test_the_tensorrt_example_sets_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the library."""
+    trt = FakeTensorRT()
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    names = names_of_the_example()
+    exec(block("python", "import tensorrt"), names)
+    assert names["plan"] == b"plan"
+    assert (trt.path, trt.profile, len(trt.added)) == ("detector_map.onnx", PROFILE, 1)
+
+
+class Polygraphy(ModuleType):
+    """As much of ``polygraphy.backend.trt`` as the example calls."""
+
+    def __init__(self) -> None:
+        super().__init__("polygraphy.backend.trt")
+        self.ran: list[Any] = []
+        self.network_from_onnx_path = lambda path: path
+        self.engine_from_network = lambda network, config: (network, config)
+        self.CreateConfig = lambda profiles: profiles
+
+        class Profile(dict[str, Any]):
+            def add(self, name: str, min: Any, opt: Any, max: Any) -> None:
+                self[name] = (min, opt, max)
+
+        class TrtRunner:
+            def __init__(runner, engine: Any) -> None:
+                runner.engine = engine
+
+            def __enter__(runner) -> Any:
+                return runner
+
+            def __exit__(runner, *error: Any) -> None:
+                return None
+
+            def infer(runner, feeds: Any) -> Any:
+                self.ran.append((*runner.engine, feeds))
+                return {"score": 7}
+
+        self.Profile, self.TrtRunner = Profile, TrtRunner
+
+
+def test_the_polygraphy_example_sets_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Polygraphy()
+    for name in ("polygraphy", "polygraphy.backend", "polygraphy.backend.trt"):
+        monkeypatch.setitem(sys.modules, name, library)
+    names = names_of_the_example() | {"image": "image"}
+    exec(block("python", "from polygraphy"), names)
+    assert names["scores"] == 7
+    assert library.ran == [("detector_map.onnx", [PROFILE], {"input": "image"})]

@@ -16,19 +16,33 @@ from onnx import ModelProto
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv.report import markdown, print_report
-from onnx_fc2conv.report.data import CauseRow, CheckRow, HeadRow, ImageRow, NodeRow, OutputRow, Report
+from onnx_fc2conv.report.data import (
+    CauseRow,
+    CheckRow,
+    FindingRow,
+    HandOverRow,
+    HeadRow,
+    ImageRow,
+    NodeRow,
+    OutputRow,
+    ProfileRow,
+    Report,
+)
 from tests.networks import Head, network
 from tests.test_cli import EXACT, LINEAR, MODELS, PADDED, call
 
 KEYS = {
     Report: """tool input output status verified runtime image_input trained_size sizes valid_sizes verdict causes
-    restructured unbaked deviation heads outputs checks geometry images schema""",
+    restructured unbaked deviation heads outputs checks geometry images handover schema""",
     ImageRow: "name shape trained_size same_size_as valid_sizes sizes",
     CauseRow: "node kind detail",
     HeadRow: "feature_map feature_map_shape nodes",
     NodeRow: "node op to kernel",
     OutputRow: "name shape window stride receptive_field grids whole_image form map",
     CheckRow: "name size passed cells cells_total error tolerance note",
+    HandOverRow: "source profile arguments notes unsupported",
+    ProfileRow: "input min opt max",
+    FindingRow: "reason nodes",
 }
 ONE_SCREEN = 60  #: lines
 
@@ -66,7 +80,8 @@ def screen(report: Report, columns: int, monkeypatch: pytest.MonkeyPatch) -> str
     stream = Terminal()
     print_report(report, stream)
     text = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
-    assert max(map(_cells, text.splitlines())) <= columns
+    whole = "trtexec "  # its line is not broken up, so that it can be copied
+    assert max(_cells(line) for line in text.splitlines() if not line.startswith(whole)) <= columns
     return text
 
 
@@ -192,6 +207,9 @@ def test_the_written_numbers_are_those_of_the_api(
     call(capsys, source, tmp_path / "out.onnx", "--report", tmp_path / "r.json", "--size", "192x128").clean()
     written = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     expected = fc2conv.convert(source, sizes=[(192, 128)]).report.to_dict()
+    command = written["handover"].pop("trtexec")
+    assert command.startswith(f"trtexec --onnx={tmp_path}")
+    assert expected["handover"].pop("trtexec") is None, "there is no file yet"
     assert written == expected | {"output": str(tmp_path / "out.onnx")}
 
 
@@ -299,9 +317,10 @@ MANY_OUTPUTS = Head(
 
 def test_30_outputs_stay_on_one_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     report = fc2conv.convert(network(MANY_OUTPUTS)).report
+    report.output = "out.onnx"
     text = screen(report, 120, monkeypatch)
     assert len(text.splitlines()) <= ONE_SCREEN
-    assert "23more" in terminal_tables(text)[1]["output"]
+    assert "25more" in terminal_tables(text)[1]["output"]
     assert len(report.outputs) == 30
 
 

@@ -11,7 +11,18 @@ from onnx import TensorShapeProto
 from .._version import __version__
 from ..conversion import Conversion, Sizes, text
 from ..settings import Size
-from .data import CauseRow, CheckRow, HeadRow, ImageRow, NodeRow, OutputRow, Report
+from .data import (
+    CauseRow,
+    CheckRow,
+    FindingRow,
+    HandOverRow,
+    HeadRow,
+    ImageRow,
+    NodeRow,
+    OutputRow,
+    ProfileRow,
+    Report,
+)
 
 
 class _Check(Protocol):
@@ -46,13 +57,56 @@ class Checked(Protocol):
         """Deviation from image crops by output, for models that are not exact."""
 
 
-def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None) -> Report:
+class _Profile(Protocol):
+    @property
+    def input(self) -> str: ...
+    @property
+    def min(self) -> tuple[int, ...]: ...
+    @property
+    def opt(self) -> tuple[int, ...]: ...
+    @property
+    def max(self) -> tuple[int, ...]: ...
+
+
+class _Finding(Protocol):
+    @property
+    def reason(self) -> str: ...
+    @property
+    def nodes(self) -> tuple[str, ...]: ...
+
+
+class HandedOver(Protocol):
+    """What is to be said of the hand-over; ``handover.HandOver`` is one."""
+
+    @property
+    def source(self) -> dict[str, str]:
+        """What the check went by."""
+
+    @property
+    def profiles(self) -> Sequence[_Profile]:
+        """Shapes of the dynamic inputs."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """The same as arguments of ``trtexec``."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What to mind, in sentences."""
+
+    @property
+    def findings(self) -> Sequence[_Finding]:
+        """What is not documented as supported."""
+
+
+def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, given: HandedOver) -> Report:
     """The report of a conversion.
 
     Args:
         conversion: what was built.
         sizes: input sizes that it was, or would be, verified at.
         outcome: what the checks found, or ``None`` if none was run.
+        given: what is to be said of the hand-over to TensorRT.
     """
     plan = conversion.plan
     images = _images(conversion, sizes)
@@ -82,6 +136,17 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None) -
         checks=[_check(c) for c in (outcome.checks if outcome else [])],
         geometry=conversion.geometry.to_dict(),
         images=images,
+        handover=_handover(given),
+    )
+
+
+def _handover(given: HandedOver) -> HandOverRow:
+    return HandOverRow(
+        source=given.source,
+        profile=[ProfileRow(p.input, list(p.min), list(p.opt), list(p.max)) for p in given.profiles],
+        arguments=given.arguments,
+        notes=given.notes,
+        unsupported=[FindingRow(f.reason, list(f.nodes)) for f in given.findings],
     )
 
 

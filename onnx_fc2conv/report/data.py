@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any, Literal
@@ -108,6 +110,46 @@ class CauseRow:
 
 
 @dataclass
+class ProfileRow:
+    """Shapes of one dynamic input, for an optimisation profile: the smallest, the best-served, the largest."""
+
+    input: str
+    min: list[int]
+    opt: list[int]
+    max: list[int]
+
+
+@dataclass
+class FindingRow:
+    """Something that TensorRT does not document as supported, and all nodes that need it."""
+
+    reason: str
+    nodes: list[str]
+
+
+@dataclass
+class HandOverRow:
+    """The hand-over to TensorRT.
+
+    ``source`` is what the check went by: version, document, commit, date. ``arguments`` are those of ``trtexec``, not
+    quoted for a shell; empty where the model has no dynamic input, or where ``notes`` say why there are none.
+    """
+
+    source: dict[str, str]
+    profile: list[ProfileRow]
+    arguments: list[str]
+    notes: list[str]
+    unsupported: list[FindingRow]
+
+    def verdict_words(self) -> str:
+        """What the check found, in one sentence."""
+        version, date = self.source["version"], self.source["date"]
+        if not self.unsupported:
+            return f"every operator, attribute and type is one that {version} documents as supported"
+        return f"not documented as supported by the ONNX parser of {version} ({date}):"
+
+
+@dataclass
 class Report:
     """Everything that the tool says about one conversion. The field names are the JSON keys.
 
@@ -137,12 +179,20 @@ class Report:
     checks: list[CheckRow]
     geometry: dict[str, Any]
     images: list[ImageRow]
+    handover: HandOverRow
     schema: int = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; numbers that are not finite become null, because JSON has none."""
         ready: dict[str, Any] = _finite(asdict(self))
+        ready["handover"]["trtexec"] = self.trtexec()
         return ready
+
+    def trtexec(self) -> str | None:
+        """The command line that has ``trtexec`` build an engine from the file that was written; null if none was."""
+        if self.output is None or not self.handover.arguments:
+            return None
+        return " ".join(["trtexec", f"--onnx={_quoted(self.output)}", *map(_quoted_value, self.handover.arguments)])
 
     def to_json(self) -> str:
         """The JSON text that ``--report FILE.json`` writes."""
@@ -196,6 +246,20 @@ class Report:
         if not crops:
             return "not measured"
         return f"confirmed on {sum(c.cells or 0 for c in crops)} image crops"
+
+
+def _quoted_value(argument: str) -> str:
+    flag, _, value = argument.partition("=")
+    return f"{flag}={_quoted(value)}"
+
+
+def _quoted(text: str) -> str:
+    """Quoted for a shell; what cannot be printed is written as ``$'..'`` does it (POSIX.1-2024)."""
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = text.replace("\\", "\\\\").replace("'", "\\'")
+    escaped = ("".join(f"\\x{b:02x}" for b in os.fsencode(c)) if not c.isprintable() else c for c in plain)
+    return f"$'{''.join(escaped)}'"
 
 
 def _finite(value: Any) -> Any:

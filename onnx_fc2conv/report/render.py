@@ -10,6 +10,7 @@ from .data import CheckRow, NodeRow, OutputRow, Report
 
 PIPED_WIDTH = 120
 MOST_LINES = 8  #: of one kind, on a terminal
+MOST_NODES = 4  #: named for one reason, on a terminal
 
 
 def print_report(report: Report, stream: TextIO, width: int | None = None) -> None:
@@ -52,7 +53,7 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
         shown = rows if len(rows) <= 14 else [*rows[:7], ("...", f"{len(rows) - 12} more", "...", ""), *rows[-5:]]
         table(f"head behind '{head.feature_map}' {head.feature_map_shape}", ("node", "from", "to", "kernel"), shown)
     outputs = _output_cells(report.outputs)
-    shown = outputs if len(outputs) <= 8 else [*outputs[:7], (f"... {len(outputs) - 7} more", "", "", "", "")]
+    shown = outputs if len(outputs) <= 6 else [*outputs[:5], (f"... {len(outputs) - 5} more", "", "", "", "")]
     if outputs:
         table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
     if report.form_words():
@@ -61,6 +62,11 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
     console.print(Text(report.verdict, style) + Text(printable(f": {report.verdict_words()}")))
     if report.checks:
         table("checks", ("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
+    console.print(Text("TensorRT", "bold") + Text(printable(f": {report.handover.verdict_words()}")))
+    for line in (*_findings(report), *report.handover.notes):
+        console.print(Text(printable(line)))
+    if (command := report.trtexec()) is not None:
+        console.print(Text(command), soft_wrap=True)  # a line that was broken up could not be copied
 
 
 def markdown(report: Report) -> str:
@@ -81,7 +87,21 @@ def markdown(report: Report) -> str:
     lines += [printable(report.form_words()), ""] if report.form_words() else []
     lines += ["## Checks", ""]
     lines += _markdown(("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
-    return "\n".join(lines)
+    lines += ["## TensorRT", "", printable(f"{report.handover.verdict_words()}"), ""]
+    lines += [f"* {printable(line)}" for line in (*_findings(report), *report.handover.notes)]
+    if (command := report.trtexec()) is not None:
+        lines += ["", "```sh", command, "```"]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _findings(report: Report) -> list[str]:
+    """The first of what is not documented as supported, with the first nodes of each."""
+    lines = []
+    for finding in report.handover.unsupported:
+        shown, more = finding.nodes[:MOST_NODES], len(finding.nodes) - MOST_NODES
+        lines.append(f"{finding.reason}: {', '.join(shown)}" if shown else finding.reason)
+        lines[-1] += f" and {more} more" if more > 0 else ""
+    return _listed(lines)
 
 
 def _listed(lines: list[str]) -> list[str]:
