@@ -150,6 +150,11 @@ class Constants:
         found = [(self._shapes[probe], self._value(name, probe)) for probe in self._sizes]
         return [(shapes, value) for shapes, value in found if value is not None] or found
 
+    def at_other_batch(self, name: str) -> tuple[int, Array] | None:
+        """Another batch size and the value there; ``None`` where there is none, or it is not known."""
+        value = self._value(name, OTHER_BATCH) if OTHER_BATCH in self._shapes else None
+        return None if value is None else (self._shapes[OTHER_BATCH].batch, value)
+
     def at_trained_size(self, name: str) -> Array | None:
         """The constant behind a value at the main batch size; numbers may contain that batch size."""
         return self._value(name, TRAINED)

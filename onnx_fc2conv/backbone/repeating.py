@@ -8,7 +8,7 @@ from onnx import helper
 
 from ..geometry import Axis, SizeLaw
 from ..ops import Op
-from ..plan import Dim, Dims, FeatureMap, follows, size
+from ..plan import Dim, Dims, follows, size
 from .expressions import Expressions, in_words
 from .registry import Operand, Trace, moves, only_map
 from .views import at, sizes_in
@@ -45,15 +45,12 @@ def read_size(
         Unliftable: it is computed from the image's size in another way.
     """
     entry = place if entry is None else entry
-    if trace.constants.fixed(operand) is None:
+    candidates = [axis for axis in candidates if follows(axis)]
+    if not is_baked(operand, entry, n, trace):
         for axis in candidates:
             if all(_is_at(axis, entry, trace, *known) for known in trace.constants.at_other_sizes(operand)):
                 return axis
-        op.refuse_if(
-            not _same_everywhere(operand, entry, n, trace),
-            f"computes {n} from the size of the image in a way that is not understood",
-        )
-        return n
+        raise op.refuse(f"computes {n} from the size of the image in a way that is not understood")
     if not candidates:
         return n
     by_stride: dict[tuple[object, ...], Axis] = {}
@@ -71,8 +68,15 @@ def _is_at(axis: Axis, entry: int, trace: Trace, shapes: object, value: object) 
     return len(known) > entry and known[entry] == at(axis, sizes_in(shapes, (axis,), trace), trace)  # type: ignore[arg-type]
 
 
-def _same_everywhere(operand: str, entry: int, n: int, trace: Trace) -> bool:
-    return all(value is not None and value.ints()[entry] == n for _, value in trace.constants.at_other_sizes(operand))
+def is_baked(operand: str, entry: int, n: int, trace: Trace) -> bool:
+    """True if an entry of an operand is this number at every size of the image."""
+    return all(known is not None and known.ints()[entry] == n for _, known in trace.constants.at_other_sizes(operand))
+
+
+def is_baked_batch(operand: str, entry: int, trace: Trace) -> bool:
+    """True if the batch may be any, and an entry of an operand is one number at every batch size."""
+    known, other = trace.constants.at_trained_size(operand), trace.constants.at_other_batch(operand)
+    return known is not None and other is not None and known.ints()[entry] == other[1].ints()[entry]
 
 
 @moves("Expand", "Tile", merged=True)
@@ -104,7 +108,7 @@ def move_repeat(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         )
         dims.append(own * n if isinstance(new, int) else new)
         entries.append(new)
-    if _carries_size(op, x, before, target, dims, trace):
+    if _carries_size(op, before, target, dims, offset, trace):
         expressions = Expressions(op, x, trace)
         inputs = [x.name, expressions.vector(entries)]
         node = helper.make_node(op.op_type, inputs, op.outputs, name=op.name)
@@ -112,12 +116,11 @@ def move_repeat(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     return tuple(dims)
 
 
-def _carries_size(
-    op: Op, x: FeatureMap, before: Dims | list[Dim], target: list[int], dims: list[Dim], trace: Trace
-) -> bool:
+def _carries_size(op: Op, before: list[Dim], target: list[int], dims: list[Dim], offset: int, trace: Trace) -> bool:
     """True if the operand does not follow the image's size and the result does."""
-    if trace.constants.fixed(op.inputs[1]) is None:
-        return False
-    repeated = any(follows(d) and not follows(b) for d, b in zip(dims, before, strict=True))
-    copied = op.op_type == "Expand" and any(follows(b) and n != 1 for b, n in zip(before, target, strict=True))
-    return repeated or copied
+    for place, (b, n, d) in enumerate(zip(before, target, dims, strict=True)):
+        repeated = follows(d) and not follows(b)
+        copied = op.op_type == "Expand" and n != 1 and follows(b)
+        if (repeated or copied) and is_baked(op.inputs[1], place - offset, n, trace):
+            return True
+    return False

@@ -14,7 +14,7 @@ from ..ops import Op
 from ..plan import Dim, Dims, FeatureMap, follows, size
 from .expressions import Expressions, in_words
 from .registry import Operand, Trace, moves, only_map
-from .repeating import read_size, sizes_like
+from .repeating import is_baked, is_baked_batch, read_size, sizes_like
 
 SIZES = 3  #: which input of a Resize holds them
 TO_THE_END = 2**63 - 1
@@ -237,8 +237,12 @@ def _to_sizes(op: Op, x: FeatureMap, trace: Trace) -> Dims:
         sizes = "x".join(str(n) for b, n in zip(x.dims, own, strict=True) if follows(b))
         to = "x".join(str(n) for b, n in zip(x.dims, wanted, strict=True) if follows(b))
         trace.stops[str(op)] = f"resizes {sizes} to {to} at every size of the image, so no window slides behind it"
-    carries_batch = trace.constants.any_batch and "batch" in x.dims and not op.attr("axes")
-    if trace.constants.fixed(operand) is not None and (carries_batch or any(follows(d) for d in dims)):
+    entries = op.attr("axes") or list(range(len(dims)))
+    baked = [
+        is_baked_batch(operand, i, trace) if dims[place] == "batch" else is_baked(operand, i, known.ints()[i], trace)
+        for i, place in enumerate(entries)
+    ]
+    if any(b and (follows(dims[place]) or dims[place] == "batch") for b, place in zip(baked, entries, strict=True)):
         _unbake_sizes(op, x, dims, trace)
     return tuple(dims)
 

@@ -94,7 +94,10 @@ def move_reshape(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     """A Reshape that keeps, splits or merges axes; rewritten if its target carries the trained size."""
     x = only_map(op, operands)
     if not any(follows(d) for d in x.dims):
-        return _one_cell(op, x, trace)
+        pooled = _one_cell(op, x, trace)
+        if _is_for_one_image(op, x, pooled, trace):
+            _unbake(op, x, pooled, trace)
+        return pooled
     perm = reshape_in_disguise(op, x, trace)
     if perm is not None:
         if trace.constants.fixed(op.inputs[1]) is not None:
@@ -119,12 +122,7 @@ def _transpose_instead(op: Op, perm: list[int], trace: Trace) -> None:
 def _target_follows(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
     """True if the target gives these dims at other sizes of the image too."""
     target = trace.constants.fixed(op.inputs[1])
-    if (
-        target is not None
-        and trace.shapes.batch == 1
-        and trace.constants.any_batch
-        and not _any_batch(op, x, dims, target)
-    ):
+    if _is_for_one_image(op, x, dims, trace):
         return False
     if target is None:
         return all(_same_at(op, x, dims, trace, *known) for known in trace.constants.at_other_sizes(op.inputs[1]))
@@ -143,14 +141,16 @@ def _target_follows(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
     return True
 
 
-def _any_batch(op: Op, x: FeatureMap, dims: Dims, target: Array) -> bool:
-    """True if the target gives these dims for several images too, though it was read for one."""
-    several = 2 * prod(target.ints() or [1]) + 1  # a number that divides nothing here
-    several = abs(several)
-    try:
-        return target_of(op, [size(d, several) for d in x.dims], target.ints()) == [size(d, several) for d in dims]
-    except ValueError:
+def _is_for_one_image(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
+    """True if the batch may be any and was read as one, and the target gives these dims for one image only."""
+    known = trace.constants.at_other_batch(op.inputs[1])
+    if trace.shapes.batch != 1 or known is None:
         return False
+    batch, target = known
+    try:
+        return target_of(op, [size(d, batch) for d in x.dims], target.ints()) != [size(d, batch) for d in dims]
+    except ValueError:
+        return True
 
 
 def at(dim: Dim, sizes: Sizes, trace: Trace) -> int:

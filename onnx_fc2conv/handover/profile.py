@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from onnx import TensorShapeProto
 
 from ..conversion import Conversion, Sizes
+from ..geometry import Axis
 from ..plan import Dim, Dims
 
 Shape = tuple[int, ...]
@@ -70,7 +71,7 @@ def _size(dim: TensorShapeProto.Dimension, meaning: Dim, sizes: Sizes) -> int:
         return dim.dim_value
     if isinstance(meaning, int):
         return meaning
-    return 1 if isinstance(meaning, str) else meaning.law(sizes[meaning.source][meaning.index])
+    return meaning.law(sizes[meaning.source][meaning.index]) if isinstance(meaning, Axis) else 1
 
 
 def arguments(found: list[Profile]) -> list[str]:
