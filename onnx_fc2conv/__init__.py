@@ -15,6 +15,7 @@ from typing import Any
 from . import pipeline
 from ._version import __version__
 from .errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel, UsageError, VerificationFailed
+from .findings import Finding, Findings
 from .geometry import Geometry, Grid
 from .pipeline import Result, read_geometry
 from .report import Report
@@ -22,6 +23,8 @@ from .settings import Settings
 
 __all__ = [
     "Fc2ConvError",
+    "Finding",
+    "Findings",
     "Geometry",
     "Grid",
     "NothingToConvert",
@@ -32,6 +35,7 @@ __all__ = [
     "UsageError",
     "VerificationFailed",
     "__version__",
+    "check",
     "convert",
     "inspect",
     "read_geometry",
@@ -100,6 +104,20 @@ def inspect(
     """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
     settings = Settings(global_pool=global_pool, dynamic_batch=dynamic_batch, output=output, runtime=runtime)
     return pipeline.inspect(source, settings)
+
+
+def check(source: Any, *, size: Iterable[int] | None = None) -> Findings:
+    """What breaks or lies in a model as it is, when the size of its image changes; nothing is converted.
+
+    Args:
+        source: a path, an ``onnx.ModelProto``, or an ``onnx_graphsurgeon.Graph``.
+        size: the trained size in pixels, for a model whose input has none; default: the smallest that its FC nodes fit.
+
+    Raises:
+        NothingToConvert: there is no image input.
+        Fc2ConvError: the model cannot be read.
+    """
+    return pipeline.check(source, Settings(sizes=() if size is None else (tuple(size),)))
 
 
 def verify(

@@ -30,7 +30,7 @@ _DESCRIPTION = (
 )
 _EPILOG = (
     "exit codes: 0 converted and verified (or, without OUT, convertible); 1 nothing to convert, or refused; "
-    "2 usage, or the input could not be read; 3 a check failed"
+    "2 usage, or the input could not be read; 3 a check failed. With --check: 0 clean, 1 findings"
 )
 
 
@@ -106,6 +106,8 @@ def _run(argv: Sequence[str] | None) -> int:
     source, target = arguments.pop("input"), arguments.pop("target")
     arguments["sizes"] = tuple(parse_size(s) for s in arguments["sizes"])
     settings = Settings(**arguments)
+    if settings.check:
+        return _check(source, target, settings)
 
     from . import model_io, pipeline
     from .report import markdown
@@ -126,6 +128,25 @@ def _run(argv: Sequence[str] | None) -> int:
         as_markdown = settings.report.lower().endswith(".md")
         model_io.write_text(settings.report, markdown(report) if as_markdown else report.to_json())
     return 0 if settings.quiet else _print(report)
+
+
+def _check(source: str, target: str | None, settings: Settings) -> int:
+    """``--check``: nothing is converted."""
+    from . import model_io, pipeline
+    from .report import print_findings
+
+    if target is not None:
+        raise UsageError("--check converts nothing, so it takes no output file")
+    if settings.report is not None:
+        model_io.Target.of(settings.report, source)
+        if settings.report.lower().endswith(".md"):
+            raise UsageError("the findings of --check are written as .json")
+    found = pipeline.check(source, settings)
+    if settings.report is not None:
+        model_io.write_text(settings.report, found.to_json())
+    if not settings.quiet and sys.stdout is not None:
+        print_findings(found, sys.stdout)
+    return 0 if found.clean else 1
 
 
 def _print(report: Report) -> int:

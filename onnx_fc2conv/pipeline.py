@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import forms, heads, model_io, shapes, spatial
+from . import findings, forms, heads, model_io, shapes, spatial
 from .assemble import assemble
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
@@ -17,7 +17,7 @@ from .errors import BatchBaked, NothingToConvert, Unliftable, UsageError
 from .geometry import METADATA_KEY, Geometry
 from .handover import hand_over
 from .lift import lift
-from .ops import Model
+from .ops import Model, view
 from .plan import Plan
 from .report import Report, build
 from .rewrite import Rewrite
@@ -98,6 +98,50 @@ def inspect(source: Any, settings: Settings) -> Report:
     report = convert(source, replace(settings, verify=False)).report
     report.status = "would convert"
     return report
+
+
+def check(source: Any, settings: Settings) -> findings.Findings:
+    """What breaks or lies in a model as it is, when the size of its image changes.
+
+    Raises:
+        NothingToConvert: there is no image input.
+        Fc2ConvError: the model cannot be read.
+    """
+    from .verification import tried
+
+    given, name = model_io.load(source)
+    model, trained = _of_trained_size(
+        straighten(given, lambda m: (Constants(m, shapes.infer(m, 1), None), {})).model, settings
+    )
+    try:
+        followed = resolved(lambda readings: _followed(model, replace(settings, sizes=()), readings))
+    except Unliftable as e:
+        return findings.Findings(name, trained, {}, [findings.of_refusal(e)])
+    size = findings.enlarged(followed.plan)
+    found = findings.of_plan(followed.plan, followed.changes, size)
+    spatial_axes = {image.name: image.spatial for image in followed.plan.images}
+    return findings.Findings(name, trained, size, found, tried(given.proto, given.folder, spatial_axes, size))
+
+
+def _of_trained_size(model: Model, settings: Settings) -> tuple[Model, dict[str, list[int]]]:
+    """The model with fixed sizes, and these: its own, or what was given for it, or what its FC nodes fit."""
+    batch = shapes.declared_batch(model) or PROBED_BATCHES[0]
+    sizes: dict[str, list[int]] = {}
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    inputs = {value.name: value for value in proto.graph.input}
+    for value, axes in heads.images(model):
+        dims = inputs[value.name].type.tensor_type.shape.dim
+        if all(dims[a].dim_value > 0 for a in axes):
+            sizes[value.name] = [dims[a].dim_value for a in axes]
+            continue
+        asked = list(settings.sizes[0]) if settings.sizes else findings.guess_size(model, value.name, axes, batch)
+        if len(asked) != len(axes):
+            raise UsageError(f"size {asked} has {len(asked)} axes, input '{value.name}' has {len(axes)} spatial ones")
+        for axis, n in zip(axes, asked, strict=True):
+            dims[axis].dim_value = n
+        sizes[value.name] = asked
+    return view(proto, model.folder), sizes
 
 
 def verify(original: Any, converted: Any, settings: Settings, progress: Progress = _no_progress) -> Report:

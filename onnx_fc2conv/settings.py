@@ -55,6 +55,11 @@ class Settings:
         choices=RUNTIMES,
         metavar="|".join(RUNTIMES),
     )
+    check: bool = _option(
+        False,
+        "convert nothing: say what breaks or lies in the model as it is when its size changes; exit code 1 if anything "
+        "does (--size gives the trained size where the model has none)",
+    )
     report: str | None = _option(None, "also write the report to FILE (.json, or .md for Markdown)", metavar="FILE")
     quiet: bool = _option(False, "print nothing but errors")
 

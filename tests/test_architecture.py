@@ -20,7 +20,7 @@ NAME = PACKAGE.name
 
 #: every leaf imports only leaves before it
 LEAVES = """_version errors dtypes settings geometry output_form tensors ops shapes inference constants flatten plan
-rewrite conversion""".split()
+rewrite conversion findings""".split()
 ROOMS = "model_io structure backbone heads lift assemble spatial forms verification handover report".split()
 STORY = "pipeline cli __init__ __main__".split()
 ALSO = {"heads": ["backbone"]}  #: rooms that a room may import besides itself

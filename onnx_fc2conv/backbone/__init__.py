@@ -15,7 +15,7 @@ from ..ops import Array, Model, Op
 from ..plan import Dims, FeatureMap, Merged, parts_of
 from . import linear, microsoft, pointwise, refused, repeating, resizing, sliding, views
 from .expressions import in_words
-from .layout import SLIDING, image_inputs, input_map, is_free
+from .layout import SLIDING, image_inputs, input_map, is_free, spatial_axes
 from .readings import Readings, resolved
 from .registry import MERGED, MOVES, SHADOWING, Operand, Trace
 from .regroup import keeps_axes, unmerged
@@ -39,6 +39,7 @@ __all__ = [
     "reshaped",
     "resolved",
     "settled_axes",
+    "spatial_axes",
     "without",
 ]
 

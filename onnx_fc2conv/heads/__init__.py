@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ..backbone import Baked, Readings, Ties, Trace, image_inputs, input_map, is_free
+from onnx import ValueInfoProto
+
+from ..backbone import Baked, Readings, Ties, Trace, image_inputs, input_map, is_free, spatial_axes
 from ..constants import Constants
 from ..errors import Contradiction, NothingToConvert, Unliftable
 from ..ops import FULLY_CONNECTED, VIEWS, Model, Op, names_of
@@ -15,7 +17,7 @@ from .images import images_of_heads, origins_of, require_one_batch
 from .walk import Walk
 from .windows import require_no_pool, require_window
 
-__all__ = ["find", "known"]
+__all__ = ["find", "images", "known"]
 
 DIVISIBLE = 2**5 * 3 * 5 * 7  #: pixels that the strides and blocks of real networks divide
 
@@ -101,6 +103,15 @@ def _has_weight(op: Op, static: set[str]) -> bool:
         op.inputs if op.op_type == "Einsum" else [*op.inputs[:1], *op.inputs[3 if op.op_type[0] == "Q" else 1 :][:1]]
     )
     return len(operands) < 2 or not all(operands) or any(name in static for name in operands)
+
+
+def images(model: Model) -> list[tuple[ValueInfoProto, list[int]]]:
+    """The image inputs with their spatial axes, whether these have fixed sizes or not.
+
+    Raises:
+        NothingToConvert: there is none.
+    """
+    return [(value, spatial_axes(model, value)) for value in image_inputs(model)]
 
 
 def known(model: Model, shapes: Shapes, other_batch: Shapes | None) -> tuple[list[FeatureMap], Constants]:

@@ -2,6 +2,7 @@
 
 from .build import build
 from .data import Report
+from .findings import print_findings
 from .render import markdown, print_report
 
-__all__ = ["Report", "build", "markdown", "print_report"]
+__all__ = ["Report", "build", "markdown", "print_findings", "print_report"]

@@ -5,5 +5,6 @@ from __future__ import annotations
 from .checks import Verifier
 from .outcome import Check, Deviation, Outcome
 from .structure import require_loads
+from .trial import tried
 
-__all__ = ["Check", "Deviation", "Outcome", "Verifier", "require_loads"]
+__all__ = ["Check", "Deviation", "Outcome", "Verifier", "require_loads", "tried"]
