@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from ..geometry import Axis
 from ..ops import Array, Model, Op
-from ..plan import Dims, FeatureMap, Merged, parts_of
+from ..plan import Dims, FeatureMap, Merged, Part, follows, parts_of
 from . import linear, microsoft, pointwise, refused, repeating, resizing, sliding, views
 from .expressions import in_words
 from .layout import SLIDING, image_inputs, input_map, is_free, spatial_axes
@@ -96,10 +96,11 @@ def settled_axes(op: Op, x: FeatureMap, trace: Trace) -> FeatureMap:
 
 def _with_axes(op: Op, x: FeatureMap, trace: Trace) -> FeatureMap:
     """The map for an operator that knows features and spatial axes only."""
+    if len(x.dims) > 1 and isinstance(x.dims[1], (Merged, Part)) and follows(x.dims[1]):
+        raise op.contradict(f"its channels are {in_words(x.dims[1])}, and it has weights for each")
     x = settled_axes(op, x, trace)
     for place, dim in enumerate(x.dims):
         reason = f"its axis {place} is {in_words(dim)} in one, which this operator is not known on"
-        op.contradict_if(isinstance(dim, Merged) and place == 1, reason)
         op.refuse_if(isinstance(dim, Merged), reason)
     return x
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from ..geometry import Axis
-from ..plan import Dim, Dims, Merged, size
+from ..plan import Dim, Dims, Merged, Part, size
 
 Split = Callable[[Axis, int, int], tuple[int | Axis, int | Axis]]  #: an axis, its outer factor, place in the target
 
@@ -95,14 +95,17 @@ def merged(parts: Sequence[Dim]) -> Dim:
 
 
 def keeps_axes(before: Dims, after: Dims | None) -> bool:
-    """True if every spatial axis is an axis of the result too, neither split nor merged."""
-    return after is not None and [d for d in before if isinstance(d, Axis)] == [d for d in after if isinstance(d, Axis)]
+    """True if every spatial axis is one of the result too, not split, beside features; each cell may be several."""
+    if after is None or not any(isinstance(d, int) for d in after):
+        return False
+    axes, kept = ([(d.source, d.index) for d in dims if isinstance(d, Axis)] for dims in (before, map(unmerged, after)))
+    return axes == kept
 
 
 def unmerged(dim: Dim) -> Dim:
     """``Merged(axis, r)`` as the axis that it is: r cells for each; what is merged otherwise stays."""
     if isinstance(dim, Merged) and len(dim.parts) == 2:
         axis, factor = dim.parts
-        if isinstance(axis, Axis) and isinstance(factor, int):
+        if isinstance(axis, Axis) and not isinstance(axis, Part) and isinstance(factor, int):
             return axis.scaled(factor)
     return dim

@@ -125,7 +125,9 @@ def _target_follows(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
     if _is_for_one_image(op, x, dims, trace):
         return False
     if target is None:
-        return all(_same_at(op, x, dims, trace, *known) for known in trace.constants.at_other_sizes(op.inputs[1]))
+        known = trace.constants.at_other_sizes(op.inputs[1])
+        same = [_same_at(op, x, dims, trace, shapes, value) for shapes, value in known]
+        return True in same and False not in same
     for times in (1, 2):
         sizes = {
             (a.source, a.index): a.trained + ceil(a.size * a.stride * times * a.stride.denominator)
@@ -172,14 +174,15 @@ def sizes_in(shapes: Shapes, dims: Dims, trace: Trace) -> Sizes:
     return found
 
 
-def _same_at(op: Op, x: FeatureMap, dims: Dims, trace: Trace, shapes: Shapes, target: Array | None) -> bool:
+def _same_at(op: Op, x: FeatureMap, dims: Dims, trace: Trace, shapes: Shapes, target: Array | None) -> bool | None:
+    """Whether the target gives these dims at some other size; ``None`` at one that the model does not take."""
     sizes = sizes_in(shapes, x.dims, trace)
     if target is None:
         return False
     try:
         shape = target_of(op, [at(d, sizes, trace) for d in x.dims], target.ints())
     except ValueError:
-        return True  # the model itself does not take this size
+        return None
     return shape == [at(d, sizes, trace) for d in dims]
 
 

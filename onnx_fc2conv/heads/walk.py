@@ -16,7 +16,7 @@ from ..errors import PositionDependent, Unliftable
 from ..flatten import axes_of, covers_map
 from ..geometry import Axis
 from ..ops import FULLY_CONNECTED, REDUCTIONS, STANDARD_DOMAINS, VIEWS, Model, Op
-from ..plan import FeatureMap, size
+from ..plan import FeatureMap, follows, size
 
 HEAD_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
 ON_POSITIONS = SLIDING | frozenset(
@@ -154,7 +154,7 @@ class Walk:
         return op.kind in ("Conv", "com.microsoft.FusedConv") and one and not any(op.attr("pads") or ())
 
     def _flattens(self, op: Op, x: FeatureMap) -> bool:
-        if not self.trace.keep_pools and all(a.law.is_constant for a in x.axes):
+        if not self.trace.keep_pools and not any(follows(d) for d in x.dims):
             return False  # a gate that was pooled to one cell: no position is lost
         if op.op_type == "Flatten":
             return True
