@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Literal
 
 from onnx import ModelProto
@@ -11,6 +10,7 @@ from onnx import ModelProto
 from .errors import UsageError
 from .geometry import Geometry
 from .plan import Cause, Plan
+from .reach import strides
 from .rewrite import Rewrite, Windowed
 from .settings import Size
 
@@ -55,19 +55,8 @@ class Conversion:
 
     @property
     def steps(self) -> Sizes:
-        """For each size the coarsest effective stride of any output that follows it, per axis, in pixels.
-
-        Where no output does (the image is only pooled as a whole), the coarsest of any map.
-        """
-        found = {}
-        for name, trained in self.trained.items():
-            strides = [g.stride for g in self.geometry.outputs.values() if g.source == name] or [
-                tuple(ceil(a.stride) for a in m.axes)
-                for m in self.plan.maps.values()
-                if len(m.axes) == len(trained) and all(a.source == name for a in m.axes)
-            ]
-            found[name] = tuple(map(max, zip(*strides, strict=True)))
-        return found
+        """For each size the pixels per axis that are whole strides of every map in front of the heads."""
+        return strides(self.plan)
 
     @property
     def verdict(self) -> Verdict:

@@ -315,7 +315,7 @@ def test_grids_of_different_inputs_or_axes_do_not_align() -> None:
 @properties
 @given(chains, st.integers(1, 5), st.integers(1, 6))
 def test_every_rth_cell_is_a_subsampling_of_the_cells(steps: list[Step], ratio: int, stride: int) -> None:
-    grid = Grid("x", (1,), (1,), (stride,), (law_of(steps),), (1,), (0,))
+    grid = Grid("x", (1,), (1,), (stride,), (law_of(steps),), (1,), (0,), (0,), (1,))
     coarser = grid.every((ratio,))
     sizes = [n for n in SIZES if grid.grid_size((n,))[0] >= 0]
     assert [coarser.grid_size((n,)) for n in sizes] == [(len(range(grid.grid_size((n,))[0])[::ratio]),) for n in sizes]

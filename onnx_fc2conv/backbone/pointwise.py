@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..geometry import Axis
 from ..ops import BROADCASTING, REDUCTIONS, UNARY, Array, Op
 from ..plan import Dim, Dims, FeatureMap
@@ -76,7 +74,7 @@ def join(op: Op, a: Axis, b: Axis, trace: Trace) -> Axis:
     )
     if a.law != b.law:
         trace.blame(op, "phase", "its two maps have the same size only at trained + n * stride")
-    return replace(a, field=max(a.field, b.field), padding=max(a.padding, b.padding))
+    return a.joined(b)
 
 
 def _meet_constant(op: Op, dims: list[Dim], constant: Array) -> list[Dim]:

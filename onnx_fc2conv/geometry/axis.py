@@ -1,11 +1,15 @@
-"""One spatial axis of a value, followed through the backbone: its size, stride, receptive field and padding."""
+"""One spatial axis of a value, followed through the backbone: its size, stride, receptive field and padding.
+
+Formulas as in Araujo, Norris, Sim (Distill, 2019): cell i of the axis depends on pixels from ``i * stride - padding``
+on, ``field`` of them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from .sizes import SizeLaw
+from .sizes import IDENTITY, SizeLaw
 
 
 @dataclass(frozen=True)
@@ -19,13 +23,13 @@ class Axis:
         law: this value's size along it.
         stride: effective stride in pixels: what one step along this axis is worth.
         field: receptive field size in pixels.
-        padding: effective padding before the first pixel, in pixels.
+        padding: effective padding before the first pixel, in pixels; negative where pixels are cropped away.
     """
 
     source: str
     index: int
     trained: int
-    law: SizeLaw = SizeLaw()
+    law: SizeLaw = IDENTITY
     stride: Fraction = Fraction(1)
     field: Fraction = Fraction(1)
     padding: Fraction = Fraction(0)
@@ -34,6 +38,11 @@ class Axis:
     def size(self) -> int:
         """Size at the trained input size."""
         return self.law(self.trained)
+
+    @property
+    def reach(self) -> tuple[Fraction, Fraction]:
+        """The pixels that all cells of the trained size depend on together, from the first to behind the last."""
+        return -self.padding, (self.size - 1) * self.stride - self.padding + self.field
 
     def window_op(self, kernel: int, stride: int, pad_before: int, add: int) -> Axis:
         """Behind a sliding-window operator whose output size is ``(n + add) // stride``."""
@@ -49,11 +58,18 @@ class Axis:
 
     def scaled(self, factor: int, add: int = 0) -> Axis:
         """Behind an operator that makes ``factor`` cells of each (upsampling), plus ``add`` cells."""
-        law = self.law.then(factor, add, 1)
-        return Axis(self.source, self.index, self.trained, law, self.stride / factor, self.field, self.padding)
+        return replace(self, law=self.law.then(factor, add, 1), stride=self.stride / factor)
 
     def constant(self, size: int) -> Axis:
-        """Behind an operator whose result has this size whatever the input's size is."""
-        return Axis(
-            self.source, self.index, self.trained, self.law.then(0, size, 1), self.stride, self.field, self.padding
-        )
+        """Behind an operator whose result has this size whatever the input's is: each cell depends on all before it."""
+        start, end = self.reach
+        return replace(self, law=self.law.then(0, size, 1), field=end - start)
+
+    def joined(self, other: Axis) -> Axis:
+        """Where this axis meets another of the same cells: a cell depends on what either does, and what lies between.
+
+        The field is the hull of both: branches that pad or crop unequally may look to different sides.
+        """
+        start = min(-self.padding, -other.padding)
+        end = max(self.field - self.padding, other.field - other.padding)
+        return replace(self, field=end - start, padding=-start)

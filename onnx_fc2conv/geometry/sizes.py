@@ -61,6 +61,9 @@ class SizeLaw:
         return text
 
 
+IDENTITY = SizeLaw()  #: the law of the input itself
+
+
 def conv_add(kernel: int, stride: int, pads: int) -> int:
     """``add`` of a floor-mode window operator: ``(n + pads - kernel) // stride + 1``. ``kernel`` is the dilated one."""
     return pads - kernel + stride
