@@ -15,8 +15,8 @@ Status = Literal["would convert", "converted"]
 
 _MEANING = {
     "exact": "every answer is the original model's on the image crop of its window",
-    "padded": "every answer is the original head's on its window of the feature map; near borders the map itself "
-    "differs from that of an image crop, because nodes of the backbone pad",
+    "padded": "every answer is the original head's on its window of the feature map; near the borders of its box the "
+    "map itself differs from that of an image crop, because nodes of the backbone pad",
     "global context": "every answer is the original head's on its window of the feature map; the map itself differs "
     "from that of an image crop, because nodes of the backbone look beyond the crop",
 }
@@ -95,6 +95,9 @@ class Report:
 
     ``image_input``, ``trained_size``, ``sizes`` and ``valid_sizes`` are the first image input's; ``images`` lists all.
     ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run.
+    ``deviation`` has, by output of a model that is not exact, ``error``, ``agreement`` and ``cells`` on image crops at
+    all sizes, and the same of ``interior`` (cells whose box touches no border of the image) and ``border``, where there
+    are such cells.
     """
 
     tool: str
@@ -111,7 +114,7 @@ class Report:
     causes: list[CauseRow]
     restructured: list[str]
     unbaked: list[str]
-    deviation: dict[str, dict[str, float | int | None]]
+    deviation: dict[str, dict[str, Any]]
     heads: list[HeadRow]
     outputs: list[OutputRow]
     checks: list[CheckRow]
@@ -151,9 +154,7 @@ class Report:
         if blamed:
             shown = ", ".join(f"{c.node} ({c.detail})" for c in blamed[:4])
             words += f": {shown}{f' and {len(blamed) - 4} more' if len(blamed) > 4 else ''}"
-        for name, d in self.deviation.items():
-            agreement = "" if d["agreement"] is None else f", same argmax in {d['agreement']:.1%} of cells"
-            words += f". Measured on crops: output '{name}' deviates by up to {d['error']:.2g} of its scale{agreement}"
+        words += "".join(f". {_deviation_words(name, d)}" for name, d in self.deviation.items())
         return words + "."
 
     def _confirmed(self) -> str:
@@ -161,6 +162,18 @@ class Report:
         if not crops:
             return "not measured"
         return f"confirmed on {sum(c.cells or 0 for c in crops)} image crops"
+
+
+def _deviation_words(name: str, d: dict[str, Any]) -> str:
+    """One sentence on an output: overall, then in the interior and at the border."""
+    parts = [(part, d[part]) for part in ("interior", "border") if part in d]
+    errors = ", ".join(f"{part} {row['error']:.2g} on {row['cells']}" for part, row in parts)
+    words = f"Measured on {d['cells']} image crops: output '{name}' deviates by up to {d['error']:.2g} of its scale"
+    words += f" ({errors})"
+    if d["agreement"] is not None:
+        shares = ", ".join(f"{part} {row['agreement']:.1%}" for part, row in parts)
+        words += f", same argmax in {d['agreement']:.1%} of cells ({shares})"
+    return words
 
 
 def _finite(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .checks import Verifier
-from .outcome import Check, Deviation, Outcome
+from .outcome import Check, Deviation, Measured, Outcome
 from .structure import require_loads
 
-__all__ = ["Check", "Deviation", "Outcome", "Verifier", "require_loads"]
+__all__ = ["Check", "Deviation", "Measured", "Outcome", "Verifier", "require_loads"]
