@@ -7,7 +7,7 @@ from typing import Literal
 
 from onnx import ModelProto
 
-from .errors import UsageError
+from .errors import Unliftable, UsageError
 from .geometry import Geometry
 from .plan import Cause, Plan
 from .reach import strides
@@ -19,6 +19,8 @@ Verdict = Literal["exact", "padded", "global context"]
 Sizes = dict[str, Size]  #: the size of each image input; inputs that must have one size go by the first of them
 
 DEFAULT_GROWTHS = ((1, 3, 2), (4, 2, 1))  #: strides added per axis; unequal, so that swapped axes show
+
+MOST_NODES = 4  #: that a refusal names
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ class Conversion:
     def inexact(self) -> list[Cause]:
         """The nodes because of which answers can differ from the original's on image crops."""
         return [c for c in self.plan.causes if c.kind != "phase"]
+
+    def not_exact(self) -> Unliftable:
+        """The refusal of a model that is not exact: every node because of which it is not, in one line."""
+        nodes = [f"{c.node} ({c.detail})" for c in self.inexact]
+        shown = f"{', '.join(nodes[:MOST_NODES])}{f' and {len(nodes) - MOST_NODES} more' if nodes[MOST_NODES:] else ''}"
+        reason = f"exactness was required, and the model is not exact but {self.verdict}: {shown}"
+        return Unliftable(reason, self.inexact[0].node)
 
     @property
     def phases(self) -> list[Cause]:

@@ -78,9 +78,7 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
     model, name = model_io.load(source)
     conversion = prepare(model, name, settings)
     if settings.require_exact and conversion.verdict != "exact":
-        cause = conversion.inexact[0]
-        reason = f"the model is not exact but {conversion.verdict} ({cause.detail}), and exactness was required"
-        raise Unliftable(reason, cause.node)
+        raise conversion.not_exact()
     sizes = conversion.sizes(settings.sizes)
     outcome = None
     if settings.verify:
