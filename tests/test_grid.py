@@ -182,6 +182,21 @@ def test_cells_may_be_counted_in_numpy_integers() -> None:
     assert [type(n) for n in box] == [int] * 4
 
 
+@pytest.mark.parametrize("method", ["grid_size", "loses", "fitting"])
+def test_sizes_may_be_shapes_of_numpy(method: str) -> None:
+    found = getattr(REFERENCE, method)(np.array([513, 1030]))
+    assert found == getattr(REFERENCE, method)((513, 1030))
+    assert [type(n) for n in found] == [int] * 2
+
+
+@pytest.mark.parametrize("method", ["grid_size", "is_valid", "loses", "fitting", "boxes", "centers"])
+def test_sizes_have_all_axes_and_whole_pixels(method: str) -> None:
+    with pytest.raises(ValueError, match=re.escape("size (512,) has 1 axes, the model has 2")):
+        getattr(REFERENCE, method)((512,))
+    with pytest.raises(TypeError, match="integer"):
+        getattr(REFERENCE, method)((512.0, 1024))
+
+
 def test_the_field_and_the_padding_of_a_padded_map() -> None:
     """Cells read pixels -1 to 3, 1 to 5, .., 11 to 15: one in front of the picture, none behind."""
     assert (PADDED.window, PADDED.field, PADDED.padding, PADDED.padding_after) == ((7,), (5,), (1,), (0,))

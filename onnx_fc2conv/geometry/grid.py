@@ -104,8 +104,12 @@ class Grid:
         return self.trained_size
 
     def is_valid(self, size: Size) -> bool:
-        """True for an input size that the output has a grid for: ``trained_size + n * step`` along each axis."""
-        rows = zip(size, self.trained_size, self.step, strict=True)
+        """True for an input size that the output has a grid for: ``trained_size + n * step`` along each axis.
+
+        Raises:
+            ValueError: wrong number of axes.
+        """
+        rows = zip(self._pixels(size), self.trained_size, self.step, strict=True)
         return all(n >= t and (n - t) % s == 0 for n, t, s in rows)
 
     def grid_size(self, size: Size) -> tuple[int, ...]:
@@ -114,12 +118,12 @@ class Grid:
         Raises:
             ValueError: wrong number of axes, smaller than the trained size, or not of the form that is valid.
         """
-        self._require_rank(size)
+        size = self._pixels(size)
         if any(n < t for n, t in zip(size, self.trained_size, strict=True)):
-            raise ValueError(f"size {tuple(size)} is smaller than the trained size {self.trained_size}")
+            raise ValueError(f"size {size} is smaller than the trained size {self.trained_size}")
         if not self.is_valid(size):
             form = " x ".join(f"{t} + n*{s}" for t, s in zip(self.trained_size, self.step, strict=True))
-            raise ValueError(f"size {tuple(size)} is not of the form {form}; the next that is: {self.fitting(size)}")
+            raise ValueError(f"size {size} is not of the form {form}; the next that is: {self.fitting(size)}")
         return tuple(law(n) for law, n in zip(self.laws, size, strict=True))
 
     def loses(self, size: Size) -> tuple[int, ...]:
@@ -133,7 +137,7 @@ class Grid:
         """
         cells = self.grid_size(size)
         ends = self.box(*(n - 1 for n in cells), size=size)[len(cells) :]
-        return tuple(max(n - end, 0) for n, end in zip(size, ends, strict=True))
+        return tuple(max(n - end, 0) for n, end in zip(self._pixels(size), ends, strict=True))
 
     def fitting(self, size: Size) -> tuple[int, ...]:
         """The smallest valid size from ``size`` on whose last box ends with the picture: what to pad a picture up to.
@@ -143,7 +147,7 @@ class Grid:
         Raises:
             ValueError: wrong number of axes.
         """
-        self._require_rank(size)
+        size = self._pixels(size)
         if self.whole_image:
             strides = self.step
         else:
@@ -249,9 +253,10 @@ class Grid:
 
     # -- what is asked for must fit --------------------------------------------------------------------------------
 
-    def _require_rank(self, size: Size) -> None:
+    def _pixels(self, size: Size) -> tuple[int, ...]:
         if len(size) != len(self.trained_size):
             raise ValueError(f"size {tuple(size)} has {len(size)} axes, the model has {len(self.trained_size)}")
+        return tuple(map(index, size))
 
     def _checked(self, cell: tuple[int, ...], size: Size | None) -> tuple[int, ...]:
         cell = tuple(map(index, cell))
@@ -269,4 +274,4 @@ class Grid:
             names = NAMES.get(len(self.stride), "..")
             raise ValueError(f"{reason}; give its size: {call[:-1].rstrip(',')}, size=({names}))")
         self.grid_size(size)
-        return (*self.offset, *map(int, size))
+        return (*self.offset, *self._pixels(size))
