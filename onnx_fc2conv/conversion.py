@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil, lcm
 from typing import Literal
 
 from onnx import ModelProto
 
-from .errors import UsageError
+from .errors import Unliftable, UsageError
 from .geometry import Geometry
 from .output_form import OutputForm
-from .plan import Cause, Plan, parts_of
+from .plan import Cause, Plan
+from .reach import strides
 from .rewrite import Rewrite, Windowed
 from .settings import Size
 
@@ -20,6 +20,8 @@ Verdict = Literal["exact", "padded", "global context"]
 Sizes = dict[str, Size]  #: the size of each image input; inputs that must have one size go by the first of them
 
 DEFAULT_GROWTHS = ((1, 3, 2), (4, 2, 1))  #: strides added per axis; unequal, so that swapped axes show
+
+MOST_NODES = 4  #: that a refusal names
 
 
 @dataclass(frozen=True)
@@ -67,31 +69,8 @@ class Conversion:
 
     @property
     def steps(self) -> Sizes:
-        """For each size the coarsest effective stride of any output that follows it, per axis, in pixels.
-
-        Where no output does (the image is only pooled as a whole), the coarsest of any map.
-        """
-        found = {}
-        for name, trained in self.trained.items():
-            strides = [g.stride for g in self.geometry.outputs.values() if g.source == name] or [
-                tuple(ceil(a.stride) for a in m.axes)
-                for m in self.plan.maps.values()
-                if len(m.axes) == len(trained) and all(a.source == name for a in m.axes)
-            ]
-            if self.phases:  # what must divide the image is a stride of some map
-                strides = [*strides, *self._whole_strides(name)]
-            along = zip(*strides, strict=True)
-            found[name] = tuple(lcm(*column) if self.phases else max(column) for column in along)
-        return found
-
-    def _whole_strides(self, name: str) -> list[tuple[int, ...]]:
-        """The effective strides of all maps of an image, 1 along axes where they are not whole."""
-        rank = len(self.trained[name])
-        axes = [a for m in self.plan.maps.values() for d in m.dims for a in parts_of(d) if a.source == name]
-        return [
-            tuple(a.stride.numerator if i == a.index and a.stride.denominator == 1 else 1 for i in range(rank))
-            for a in axes
-        ]
+        """For each size the pixels per axis that are whole strides of every map in front of the heads."""
+        return strides(self.plan)
 
     @property
     def verdict(self) -> Verdict:
@@ -103,6 +82,13 @@ class Conversion:
     def inexact(self) -> list[Cause]:
         """The nodes because of which answers can differ from the original's on image crops."""
         return [c for c in self.plan.causes if c.kind != "phase"]
+
+    def not_exact(self) -> Unliftable:
+        """The refusal of a model that is not exact: every node because of which it is not, in one line."""
+        nodes = [f"{c.node} ({c.detail})" for c in self.inexact]
+        shown = f"{', '.join(nodes[:MOST_NODES])}{f' and {len(nodes) - MOST_NODES} more' if nodes[MOST_NODES:] else ''}"
+        reason = f"exactness was required, and the model is not exact but {self.verdict}: {shown}"
+        return Unliftable(reason, self.inexact[0].node)
 
     @property
     def phases(self) -> list[Cause]:

@@ -80,9 +80,7 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
     model, name = model_io.load(source)
     conversion = prepare(model, name, settings)
     if settings.require_exact and conversion.verdict != "exact":
-        cause = conversion.inexact[0]
-        reason = f"the model is not exact but {conversion.verdict} ({cause.detail}), and exactness was required"
-        raise Unliftable(reason, cause.node)
+        raise conversion.not_exact()
     sizes = conversion.sizes(settings.sizes)
     outcome = None
     if settings.verify:
@@ -269,18 +267,21 @@ def _lifted(
 
 
 def read_geometry(path: Any) -> Geometry:
-    """The geometry that a converted model carries in its ``metadata_props``; weights are not read.
+    """The geometry that a converted model carries in its ``metadata_props``.
+
+    Args:
+        path: of the file, of which nothing but the metadata is read, however large it is; or a ModelProto.
 
     Raises:
         UnreadableModel: no such file, or no ONNX model.
         UsageError: the model was not made by this tool, or its geometry is damaged.
     """
-    proto = path if isinstance(path, ModelProto) else model_io.parse(path)
-    name = "the model" if isinstance(path, ModelProto) else f"'{path}'"
-    for prop in proto.metadata_props:
-        if prop.key == METADATA_KEY:
-            try:
-                return Geometry.from_json(prop.value)
-            except ValueError as e:
-                raise UsageError(f"{name}: {e}") from e
-    raise UsageError(f"{name} carries no geometry: it was not made by onnx-fc2conv, or its metadata was stripped")
+    given = isinstance(path, ModelProto)
+    props = {p.key: p.value for p in reversed(path.metadata_props)} if given else model_io.metadata(path)
+    name = "the model" if given else f"'{path}'"
+    if METADATA_KEY not in props:
+        raise UsageError(f"{name} carries no geometry: it was not made by onnx-fc2conv, or its metadata was stripped")
+    try:
+        return Geometry.from_json(props[METADATA_KEY])
+    except ValueError as e:
+        raise UsageError(f"{name}: {e}") from e

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from onnx import ModelProto, TensorShapeProto, ValueInfoProto
 
+from . import reach
 from .geometry import METADATA_KEY, Axis, Geometry, SizeLaw
 from .plan import Dims, Merged, Plan, follows
 from .rewrite import Rewrite, Windowed
@@ -49,7 +50,7 @@ def free(proto: ModelProto, plan: Plan, rewrite: Rewrite) -> Geometry:
     copies = [ValueInfoProto.FromString(v.SerializeToString()) for v in kept]
     del graph.value_info[:]
     graph.value_info.extend(copies)
-    geometry = Geometry({name: rewrite.values[name].grid for name in plan.model.outputs if name in rewrite.values})
+    geometry = reach.geometry(plan, rewrite)
     _store(proto, geometry)
     return geometry
 

@@ -315,7 +315,7 @@ def test_grids_of_different_inputs_or_axes_do_not_align() -> None:
 @properties
 @given(chains, st.integers(1, 5), st.integers(1, 6))
 def test_every_rth_cell_is_a_subsampling_of_the_cells(steps: list[Step], ratio: int, stride: int) -> None:
-    grid = Grid("x", (1,), (1,), (stride,), (law_of(steps),), (1,), (0,))
+    grid = Grid("x", (1,), (1,), (stride,), (law_of(steps),), (1,), (0,), (0,), (1,))
     coarser = grid.every((ratio,))
     sizes = [n for n in SIZES if grid.grid_size((n,))[0] >= 0]
     assert [coarser.grid_size((n,)) for n in sizes] == [(len(range(grid.grid_size((n,))[0])[::ratio]),) for n in sizes]
@@ -401,6 +401,10 @@ def test_json_round_trip_of_any_grid(rows: list[tuple[int, int, int]], rank: int
     assert back.grid_size(size) == geometry.grid_size(size)
 
 
+PER_AXIS = """trained_size window stride offset receptive_field window_receptive_field padding padding_after
+size_step""".split()
+
+
 def damaged(**changes: object) -> str:
     """The reference geometry with some fields of its one output replaced, or taken away where ``None``."""
     data = Geometry({"y": REFERENCE}).to_dict()
@@ -428,6 +432,36 @@ DAMAGED = [
     (damaged(window=["a", "b"]), "window is text"),
     (damaged(grid_law=[[[1, 2]]]), "a step of two numbers"),
     (damaged(grid_law=[[1, 2, 3]]), "a law is no list of steps"),
+    ('{"schema": true, "outputs": {}}', "a schema that is no number"),
+    ('{"schema": 1, "outputs": {"y": ' + "[" * 900 + "]" * 900 + "}}", "lists in lists"),
+    ("[" * 100_000, "lists without an end"),
+    (damaged(window="42"), "window is one text"),
+    (damaged(window=[4, 2, 1]), "window has an axis more"),
+    (damaged(trained_size=[128]), "the trained size has an axis less"),
+    (damaged(trained_size=[]), "no axes"),
+    (damaged(**{key: [1] * 9 for key in PER_AXIS}), "nine axes"),
+    (damaged(stride=[0, 32]), "a stride of zero"),
+    (damaged(stride=[-32, 32]), "a negative stride"),
+    (damaged(stride=[32.0, 32]), "a stride with a point"),
+    (damaged(stride=["32", 32]), "a stride in quotes"),
+    (damaged(stride=[True, 32]), "a stride that is true"),
+    (damaged(stride=[[32], 32]), "a stride that is a list"),
+    (damaged(stride=[10**30, 32]), "a huge stride"),
+    (damaged(size_step=[0, 1]), "a step of zero"),
+    (damaged(window=[0, 2]), "an empty window"),
+    (damaged(receptive_field=[0, 1]), "an empty field"),
+    (damaged(offset=[1, 0]), "an offset"),
+    (damaged(padding=[1, 0]), "a padding that the window's field contradicts"),
+    (damaged(padding=[-200, 0], window_receptive_field=[-72, 64]), "paddings that leave nothing"),
+    (damaged(window_receptive_field=None), "no field of the window"),
+    (damaged(global_context=0), "global_context is a number"),
+    (damaged(input=7), "the input is a number"),
+    (damaged(grid_law=[[[1, -96, 0]], [[1, -32, 32]]]), "a division by zero"),
+    (damaged(grid_law=[[[1, -95, 1]], [[1, -32, 32]]]), "a law that gives many cells at the trained size"),
+    (damaged(grid_law=[[[-1, 129, 1]], [[1, -32, 32]]]), "a law that shrinks"),
+    (damaged(grid_law=[[[1, 0, 1]] * 100, [[1, -32, 32]]]), "a law of many steps"),
+    (damaged(grid_law=[[[1, -96, 32]]]), "a law for one axis of two"),
+    (damaged(grid_law=[7, 7]), "laws are numbers"),
 ]
 
 
@@ -435,6 +469,51 @@ DAMAGED = [
 def test_damaged_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Geometry.from_json(text)
+
+
+@properties
+@given(st.data())
+def test_no_number_of_the_stored_form_can_be_another(data: st.DataObject) -> None:
+    """Whatever one number is replaced with: it is refused, or the grid that is read is stored in just that way."""
+    written = Geometry({"y": REFERENCE}).to_dict()
+    row = written["outputs"]["y"]
+    key = data.draw(st.sampled_from([*PER_AXIS, "grid_law"]))
+    place = row[key][0][0] if key == "grid_law" else row[key]
+    odd = st.sampled_from([None, "", "1", 1.0, True, [], [1], {}, float("nan"), 10**13])
+    place[data.draw(st.integers(0, len(place) - 1))] = data.draw(st.one_of(st.integers(-300, 300), odd))
+    try:
+        read = Geometry.from_json(json.dumps(written))
+    except ValueError:
+        return
+    assert read.to_dict() == written
+    assert read["y"].boxes(read["y"].trained_size).shape == (1, 1, 4)
+
+
+def test_what_is_wrong_is_said() -> None:
+    with pytest.raises(ValueError, match=r"geometry is damaged: stride has 0, which is no whole number from 1 on"):
+        Geometry.from_json(damaged(stride=[0, 32]))
+    with pytest.raises(ValueError, match=r"window_receptive_field is \[128, 64\] where the rest says \[129, 64\]"):
+        Geometry.from_json(damaged(padding=[1, 0]))
+    with pytest.raises(ValueError, match=r"damaged: window has 3 numbers, trained_size 2"):
+        Geometry.from_json(damaged(window=[4, 2, 1]))
+
+
+def test_the_stored_form_says_everything_in_plain_numbers() -> None:
+    grid = Geometry({"y": REFERENCE.every((1, 2))}).to_dict()["outputs"]["y"]
+    assert grid == {
+        "input": "image",
+        "trained_size": [128, 64],
+        "window": [4, 2],
+        "stride": [32, 64],
+        "offset": [0, 0],
+        "grid_law": [[[1, -96, 32]], [[1, 0, 64]]],
+        "receptive_field": [32, 32],
+        "window_receptive_field": [128, 64],
+        "padding": [0, 0],
+        "padding_after": [0, 0],
+        "size_step": [1, 1],
+        "global_context": False,
+    }
 
 
 def test_the_undamaged_form_of_the_damaged_ones_reads() -> None:

@@ -325,7 +325,7 @@ def test_two_heads_of_which_one_is_pooled() -> None:
 
 
 def test_exactness_on_crops_is_not_claimed() -> None:
-    with pytest.raises(fc2conv.Unliftable, match=r"global context \(pools the whole map\)"):
+    with pytest.raises(fc2conv.Unliftable, match=r"global context: \S+ '\w+' \(pools the whole map\)"):
         fc2conv.convert(network(GAP), global_pool="keep", require_exact=True)
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 import onnx_fc2conv as fc2conv
+from onnx_fc2conv import convert
 from onnx_fc2conv.cli import main
 from tests.test_examples import FakeTensorRT
 from tools import docs
@@ -135,3 +137,73 @@ def test_the_polygraphy_example_sets_the_profile(monkeypatch: pytest.MonkeyPatch
     exec(block("python", "from polygraphy"), names)
     assert names["scores"] == 7
     assert library.ran == [("detector_map.onnx", [PROFILE], {"input": "image"})]
+
+
+@pytest.fixture
+def geometry_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names that the second Python example leaves behind, run on the model that the first command converts."""
+    shutil.copytree(ROOT / "models", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    convert("models/reference_detector.onnx", verify=False).save("detector_map.onnx")
+    names: dict[str, Any] = {}
+    exec(blocks("python")[1], names)
+    return names
+
+
+def test_the_boxes_of_the_geometry_example_land_on_the_object(geometry_example: dict[str, Any]) -> None:
+    """The object is found in the picture itself, not in the example's numbers."""
+    picture, found = geometry_example["picture"][0, 0], geometry_example["found"]
+    object_ = picture == picture.max()
+    assert object_.sum() == 64 * 32
+    covered = np.zeros_like(object_)
+    for y0, x0, y1, x1 in found:
+        assert (y1 - y0, x1 - x0) == (128, 64)
+        assert object_[y0:y1, x0:x1].any()
+        covered[y0:y1, x0:x1] = True
+    assert covered[object_].all()
+    y0, x0, y1, x1 = geometry_example["best"]
+    assert object_[y0:y1, x0:x1].any()
+    assert not object_[:128, :64].any(), "the answer that the others are compared with does not see the object"
+
+
+def test_the_drawn_picture_has_the_boxes(geometry_example: dict[str, Any]) -> None:
+    header, pixels = Path("drawn.ppm").read_bytes().split(b"\n", 1)
+    assert header == b"P6 1024 512 255"
+    drawn = np.frombuffer(pixels, np.uint8).reshape(512, 1024, 3)
+    expected = np.zeros((512, 1024), bool)
+    for y0, x0, y1, x1 in geometry_example["found"]:
+        for y, x in ((y0, slice(x0, x1)), (y1 - 1, slice(x0, x1)), (slice(y0, y1), x0), (slice(y0, y1), x1 - 1)):
+            expected[y, x] = True
+    assert np.array_equal((drawn == (255, 0, 0)).all(-1), expected)
+    assert expected.sum() > 1000
+
+
+def test_the_comments_of_the_geometry_example_are_true(geometry_example: dict[str, Any]) -> None:
+    promised = 0
+    for line in blocks("python")[1].splitlines():
+        code, _, comment = line.partition("  # ")
+        numbers = re.match(r"\([\d, ]+\)", comment)
+        if numbers:
+            assert eval(code.split(" = ")[-1], geometry_example) == eval(numbers[0])
+            promised += 1
+    assert promised == 5
+    assert len(geometry_example["found"]) == 7
+    assert geometry_example["boxes"].shape == (13, 31, 4)
+
+
+def test_boxes_land_on_the_object_wherever_it_is(geometry_example: dict[str, Any]) -> None:
+    """Only answers whose box sees the object change; nearly always one of them is above all others."""
+    run = geometry_example["ort"].InferenceSession("detector_map.onnx")
+    above = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        y, x = int(rng.integers(130, 512 - 64)), int(rng.integers(70, 1024 - 32))
+        picture = np.full((1, 3, 512, 1024), 0.1, np.float32)
+        picture[:, :, y : y + 64, x : x + 32] = 1
+        answers = run.run(None, {"input": picture})[0][0, 0]
+        seeing = np.zeros(answers.shape, bool)
+        seeing[geometry_example["geometry"].cells((y, x, y + 64, x + 32))] = True
+        assert not (answers[~seeing] != answers[0, 0]).any()
+        assert (answers[seeing] != answers[0, 0]).any()
+        above += answers.max() > answers[0, 0]
+    assert above >= 16

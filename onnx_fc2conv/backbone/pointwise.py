@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from onnx import helper, numpy_helper
 
@@ -92,7 +90,7 @@ def join(op: Op, a: Axis, b: Axis, trace: Trace) -> Axis:
     )
     if a.law != b.law:
         trace.blame(op, "phase", "its two maps have the same size only at trained + n * stride")
-    return replace(a, field=max(a.field, b.field), padding=max(a.padding, b.padding))
+    return a.joined(b)
 
 
 def _meet_constant(op: Op, dims: list[Dim], constant: Array, trace: Trace) -> list[Dim]:

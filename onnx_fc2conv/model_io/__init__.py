@@ -5,7 +5,8 @@ file inside the model's folder. Writing is all or nothing: everything goes to a 
 flushed to the disk there, and is renamed last.
 """
 
+from .metadata import metadata
 from .reading import load, parse
 from .writing import Target, staged, write_text
 
-__all__ = ["Target", "load", "parse", "staged", "write_text"]
+__all__ = ["Target", "load", "metadata", "parse", "staged", "write_text"]

@@ -44,14 +44,8 @@ def parse(source: Any) -> ModelProto:
     Raises:
         UnreadableModel: missing, a folder, empty, truncated, or not a model.
     """
-    path = Path(os.fspath(source))
+    path = file_of(source)
     try:
-        if path.is_dir():
-            raise UnreadableModel(f"'{path}' is a folder, not a model file")
-        if not path.exists():
-            raise UnreadableModel(f"'{path}' does not exist")
-        if not path.is_file():
-            raise UnreadableModel(f"'{path}' is not a regular file")
         data = path.read_bytes()
     except OSError as e:
         raise UnreadableModel(f"'{path}' cannot be read: {e.strerror or e}") from e
@@ -62,6 +56,25 @@ def parse(source: Any) -> ModelProto:
         return proto
     except DecodeError as e:
         raise UnreadableModel(f"'{path}' is not an ONNX model, or is truncated ({e})") from e
+
+
+def file_of(source: Any) -> Path:
+    """The path of a regular file.
+
+    Raises:
+        UnreadableModel: it is missing, a folder, or something else.
+    """
+    path = Path(os.fspath(source))
+    try:
+        if path.is_dir():
+            raise UnreadableModel(f"'{path}' is a folder, not a model file")
+        if not path.exists():
+            raise UnreadableModel(f"'{path}' does not exist")
+        if not path.is_file():
+            raise UnreadableModel(f"'{path}' is not a regular file")
+    except OSError as e:
+        raise UnreadableModel(f"'{path}' cannot be read: {e.strerror or e}") from e
+    return path
 
 
 def _checked(proto: ModelProto, folder: str, name: str) -> Model:

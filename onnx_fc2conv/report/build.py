@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
-from typing import Protocol
+from typing import Any, Protocol
 
 from onnx import TensorShapeProto
 
@@ -35,10 +35,32 @@ class _Check(Protocol):
     note: str
 
 
+class _Measured(Protocol):
+    @property
+    def error(self) -> float:
+        """Relative to the output's scale."""
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of cells with the same highest class."""
+
+    @property
+    def cells(self) -> int:
+        """How many were compared."""
+
+
 class _Deviation(Protocol):
-    error: float
-    agreement: float | None
-    cells: int
+    @property
+    def overall(self) -> _Measured:
+        """All cells."""
+
+    @property
+    def interior(self) -> _Measured | None:
+        """Cells whose box touches no border of the image."""
+
+    @property
+    def border(self) -> _Measured | None:
+        """All others."""
 
 
 class Checked(Protocol):
@@ -126,10 +148,7 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, g
         causes=[CauseRow(c.node, c.kind, c.detail) for c in plan.causes],
         restructured=list(conversion.restructured),
         unbaked=list(conversion.unbaked),
-        deviation={
-            name: {"error": d.error, "agreement": d.agreement, "cells": d.cells}
-            for name, d in (outcome.deviation if outcome else {}).items()
-        },
+        deviation={name: _deviation(d) for name, d in (outcome.deviation if outcome else {}).items()},
         heads=_heads(conversion),
         maps=_maps(conversion),
         outputs=_outputs(conversion, [conversion.trained, *sizes]),
@@ -148,6 +167,15 @@ def _handover(given: HandedOver) -> HandOverRow:
         notes=given.notes,
         unsupported=[FindingRow(f.reason, list(f.nodes)) for f in given.findings],
     )
+
+
+def _deviation(d: _Deviation) -> dict[str, Any]:
+    parts = {"interior": d.interior, "border": d.border}
+    return _measured(d.overall) | {name: _measured(part) for name, part in parts.items() if part is not None}
+
+
+def _measured(m: _Measured) -> dict[str, Any]:
+    return {"error": m.error, "agreement": m.agreement, "cells": m.cells}
 
 
 def _images(conversion: Conversion, sizes: list[Sizes]) -> list[ImageRow]:

@@ -23,8 +23,8 @@ _FORMS = {
 
 _MEANING = {
     "exact": "every answer is the original model's on the image crop of its window",
-    "padded": "every answer is the original head's on its window of the feature map; near borders the map itself "
-    "differs from that of an image crop, because nodes of the backbone pad",
+    "padded": "every answer is the original head's on its window of the feature map; near the borders of its box the "
+    "map itself differs from that of an image crop, because nodes of the backbone pad",
     "global context": "every answer is the original head's on its window of the feature map; the map itself differs "
     "from that of an image crop, because nodes of the backbone look beyond the crop",
 }
@@ -156,6 +156,9 @@ class Report:
     ``image_input``, ``trained_size``, ``sizes`` and ``valid_sizes`` are the first image input's; ``images`` lists all.
     ``maps`` are the shapes of the outputs that are feature maps. Where there is no head, ``heads`` and ``outputs`` are
     empty. ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run.
+    ``deviation`` has, by output of a model that is not exact, ``error``, ``agreement`` and ``cells`` on image crops at
+    all sizes, and the same of ``interior`` (cells whose box touches no border of the image) and ``border``, where there
+    are such cells.
     """
 
     tool: str
@@ -172,7 +175,7 @@ class Report:
     causes: list[CauseRow]
     restructured: list[str]
     unbaked: list[str]
-    deviation: dict[str, dict[str, float | int | None]]
+    deviation: dict[str, dict[str, Any]]
     heads: list[HeadRow]
     maps: dict[str, list[str]]
     outputs: list[OutputRow]
@@ -226,9 +229,7 @@ class Report:
         if blamed:
             shown = ", ".join(f"{c.node} ({c.detail})" for c in blamed[:4])
             words += f": {shown}{f' and {len(blamed) - 4} more' if len(blamed) > 4 else ''}"
-        for name, d in self.deviation.items():
-            agreement = "" if d["agreement"] is None else f", same argmax in {d['agreement']:.1%} of cells"
-            words += f". Measured on crops: output '{name}' deviates by up to {d['error']:.2g} of its scale{agreement}"
+        words += "".join(f". {_deviation_words(name, d)}" for name, d in self.deviation.items())
         return words + "."
 
     def form_words(self) -> str:
@@ -260,6 +261,18 @@ def _quoted(text: str) -> str:
     plain = text.replace("\\", "\\\\").replace("'", "\\'")
     escaped = ("".join(f"\\x{b:02x}" for b in os.fsencode(c)) if not c.isprintable() else c for c in plain)
     return f"$'{''.join(escaped)}'"
+
+
+def _deviation_words(name: str, d: dict[str, Any]) -> str:
+    """One sentence on an output: overall, then in the interior and at the border."""
+    parts = [(part, d[part]) for part in ("interior", "border") if part in d]
+    errors = ", ".join(f"{part} {row['error']:.2g} on {row['cells']}" for part, row in parts)
+    words = f"Measured on {d['cells']} image crops: output '{name}' deviates by up to {d['error']:.2g} of its scale"
+    words += f" ({errors})"
+    if d["agreement"] is not None:
+        shares = ", ".join(f"{part} {row['agreement']:.1%}" for part, row in parts)
+        words += f", same argmax in {d['agreement']:.1%} of cells ({shares})"
+    return words
 
 
 def _finite(value: Any) -> Any:

@@ -21,16 +21,16 @@ from onnx import ModelProto
 from .. import dtypes
 from ..conversion import Conversion, Sizes, text, words
 from ..errors import UnreadableModel, VerificationFailed
-from ..rewrite import Windowed
 from .bounds import Bounds
 from .choice import runtime
-from .compare import FLOATS, error
+from .compare import error
+from .deviation import interior, measure
 from .forms import OutputForms
 from .inputs import Images
 from .judgement import Exact, Judgement
 from .map_outputs import map_crops, map_shape
 from .oracle import Cell, Oracle, image_crops, sample_cells
-from .outcome import Check, Deviation, Outcome
+from .outcome import Check, Outcome
 from .session import Feeds, RuntimeRefusal, opset_of
 from .structure import require_converted, require_valid
 
@@ -352,29 +352,26 @@ class Verifier:
             self._compare(check, at_cells, expected, True, exact=exact)
             return
         check.passed, check.note = None, "not asserted"
-        check.error = max(self._deviation(name, at_cells[name], expected[name], len(cells)) for name in names)
+        inside, known = interior(grid, cells, size), self.outcome.deviation
+        for name in names:
+            deviation = measure(at_cells[name], expected[name], inside, self._lifted[name])
+            check.error = max(check.error or 0.0, deviation.overall.error)
+            known[name] = deviation.and_(known.get(name))
         self.outcome.checks.append(check)
 
     def _map_crops(self, sizes: Sizes, feeds: Feeds, found: Feeds) -> None:
         """Outputs that are maps, on the windows of the trained size, against the original on the crops there."""
-        exact, original = self._conversion.verdict == "exact", self._oracle.original
-        cells, windows, expected = map_crops(self._conversion, sizes, feeds, found, original, self._bounds.crop_cells())
-        for name in windows:
-            check = Check("image crops", next(iter(sizes.values())), True, cells, note=f"the map '{name}'")
-            if exact:
-                self._compare(check, {name: windows[name]}, {name: expected[name]}, True)
+        windows = map_crops(self._conversion, sizes, feeds, found, self._oracle.original, self._bounds.crop_cells())
+        for name in windows.found:
+            note = f"the map '{name}'"
+            check = Check("image crops", next(iter(sizes.values())), True, windows.cells, note=note)
+            if self._conversion.verdict == "exact":
+                self._compare(check, {name: windows.found[name]}, {name: windows.expected[name]}, True)
                 continue
-            check.passed, check.error = None, self._deviation(name, windows[name], expected[name], cells[0])
-            check.note += ", not asserted"
+            deviation = measure(windows.found[name], windows.expected[name], windows.inside, None)
+            check.passed, check.error, check.note = None, deviation.overall.error, f"{note}, not asserted"
+            self.outcome.deviation[name] = deviation.and_(self.outcome.deviation.get(name))
             self.outcome.checks.append(check)
-
-    def _deviation(self, name: str, found: np.ndarray, expected: np.ndarray, cells: int) -> float:
-        deviation = error(found, expected)
-        known = self.outcome.deviation.get(name)
-        if known is None or deviation > known.error:
-            agreement = _agreement(found, expected, self._lifted.get(name))
-            self.outcome.deviation[name] = Deviation(deviation, agreement, cells)
-        return deviation
 
 
 def _stacked(names: list[str], answers: list[Feeds]) -> Feeds:
@@ -384,13 +381,3 @@ def _stacked(names: list[str], answers: list[Feeds]) -> Feeds:
 def _at_cells(found: Feeds, names: list[str], cells: list[Cell]) -> Feeds:
     index = tuple(np.array(cells).T)
     return {name: np.ascontiguousarray(found[name][(Ellipsis, *index)]) for name in names}
-
-
-def _agreement(found: np.ndarray, expected: np.ndarray, value: Windowed | None) -> float | None:
-    """Share of cells whose highest class is the same, where the output looks like class scores."""
-    if value is None:
-        return None
-    labels = value.layout.plain and len(value.features) == 1 and value.features[0] > 1
-    if not labels or expected.dtype.kind not in FLOATS:
-        return None
-    return float(np.mean(found.argmax(1) == expected.argmax(1)))

@@ -7,11 +7,11 @@ import numpy as np
 FLOATS = "fV"  #: kinds of numpy types that are floating-point; bfloat16 is of kind V
 
 
-def error(found: np.ndarray, expected: np.ndarray, quantised: bool = False) -> float:
+def error(found: np.ndarray, expected: np.ndarray, quantised: bool = False, scale: float | None = None) -> float:
     """Largest difference, relative to the largest magnitude in ``expected``; infinite where the kinds differ.
 
     NaN equals NaN and an infinity equals itself. Of integers and booleans, it is the fraction that differs, unless the
-    integers are ``quantised`` numbers.
+    integers are ``quantised`` numbers. With a ``scale`` the difference is relative to that.
     """
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return float("inf")
@@ -27,8 +27,14 @@ def error(found: np.ndarray, expected: np.ndarray, quantised: bool = False) -> f
     if b.size == 0:
         return 0.0
     difference = float(np.abs(a - b).max())
-    scale = float(np.abs(b).max())
+    scale = float(np.abs(b).max()) if scale is None else scale
     return difference / scale if scale > 0 else (0.0 if difference == 0 else float("inf"))
+
+
+def scale_of(expected: np.ndarray) -> float:
+    """The largest finite magnitude; 0 where there is none."""
+    magnitudes = np.abs(expected.astype(np.float64))
+    return float(magnitudes[np.isfinite(magnitudes)].max(initial=0.0))
 
 
 def share_beyond(found: np.ndarray, expected: np.ndarray, tolerance: float) -> float:

@@ -6,6 +6,8 @@ or looks beyond the crop, and the crop starts at a multiple of every stride.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..conversion import Conversion, Sizes
@@ -28,9 +30,26 @@ def map_shape(plan: Plan, name: str, sizes: Sizes, batch: int) -> tuple[int, ...
     return tuple(of(dim) for dim in plan.maps[name].dims)
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Windows of maps beside the original's maps of the image crops there.
+
+    Attributes:
+        cells: how many crops of how many there are.
+        inside: which of them touch no border of the image.
+        found, expected: by output, stacked last. Maps whose axes are several in one, or whose stride is not whole, have
+            no windows.
+    """
+
+    cells: tuple[int, int]
+    inside: np.ndarray
+    found: Feeds
+    expected: Feeds
+
+
 def map_crops(
     conversion: Conversion, sizes: Sizes, feeds: Feeds, found: Feeds, original: Session, limit: int
-) -> tuple[tuple[int, int], Feeds, Feeds]:
+) -> Windows:
     """Windows of the maps of enlarged images, and the original's maps of the crops there.
 
     Args:
@@ -40,42 +59,36 @@ def map_crops(
         found: what the converted model gives for them.
         original: the original, loaded.
         limit: most crops.
-
-    Returns:
-        How many crops of how many there are, then the windows and the original's maps by output, stacked last. Maps
-        whose axes are several in one, or whose stride is not whole, have no windows.
     """
     plan, trained, steps = conversion.plan, conversion.trained, conversion.steps
-    names = [name for name in plan.model.outputs if name in plan.maps and _has_windows(plan.maps[name], steps)]
+    names = [name for name in conversion.map_outputs if _has_windows(plan.maps[name], steps)]
     source = next(iter(trained))
     room = tuple((n - t) // s + 1 for n, t, s in zip(sizes[source], trained[source], steps[source], strict=True))
     cells = sample_cells(room, limit, sum(room)) if names else []
-    windows: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    expected: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    windows: list[Feeds] = []
+    expected: list[Feeds] = []
+    inside = []
     for cell in cells:
-        crops = {}
-        for image in plan.images:
-            index = [slice(None)] * len(image.dims)
-            for place, axis, i in zip(image.spatial, image.axes, cell, strict=True):
-                start = min(i * steps[axis.source][axis.index], sizes[axis.source][axis.index] - axis.trained)
-                index[place] = slice(start, start + axis.trained)
-            crops[image.name] = np.ascontiguousarray(feeds[image.name][tuple(index)])
-        answers = original.run(feeds | crops, names)
-        for name in names:
-            index = [slice(None)] * found[name].ndim
-            for place, axis, i in zip(plan.maps[name].spatial, plan.maps[name].axes, cell, strict=True):
-                start = i * int(steps[axis.source][axis.index] / axis.stride)
-                index[place] = slice(start, start + axis.size)
-            windows[name].append(found[name][tuple(index)])
-            expected[name].append(answers[name])
-    count = (len(cells), int(np.prod(room)))
-    return count, _stacked(windows), _stacked(expected)
+        starts = {name: [i * s for i, s in zip(cell, steps[name], strict=True)] for name in trained}
+        crops = {m.name: _window(feeds[m.name], m, starts) for m in plan.images}
+        expected.append(original.run(feeds | crops, names))
+        windows.append({name: _window(found[name], plan.maps[name], starts) for name in names})
+        inside.append(
+            all(i > 0 and i + t < n for i, t, n in zip(starts[source], trained[source], sizes[source], strict=True))
+        )
+    stacks = ({name: np.stack([v[name] for v in values], -1) for name in names} for values in (windows, expected))
+    return Windows((len(cells), int(np.prod(room))), np.array(inside, np.bool_), *stacks)
+
+
+def _window(value: np.ndarray, x: FeatureMap, starts: dict[str, list[int]]) -> np.ndarray:
+    """The part of an enlarged map, or image, that has its trained size and starts at these pixels of the image."""
+    index = [slice(None)] * value.ndim
+    for place, axis in zip(x.spatial, x.axes, strict=True):
+        start = int(starts[axis.source][axis.index] / axis.stride)
+        index[place] = slice(start, start + axis.size)
+    return np.ascontiguousarray(value[tuple(index)])
 
 
 def _has_windows(x: FeatureMap, steps: Sizes) -> bool:
     whole = all(not a.law.is_constant and (steps[a.source][a.index] / a.stride).denominator == 1 for a in x.axes)
     return whole and len({a.source for a in x.axes}) == 1 and not any(isinstance(d, Merged) for d in x.dims)
-
-
-def _stacked(values: dict[str, list[np.ndarray]]) -> Feeds:
-    return {name: np.stack(v, -1) for name, v in values.items() if v}

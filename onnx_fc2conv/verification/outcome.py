@@ -29,13 +29,52 @@ class Check:
     note: str = ""
 
 
-@dataclass
-class Deviation:
-    """How far answers are from the original on image crops, for a model that is not exact."""
+@dataclass(frozen=True)
+class Measured:
+    """How far some answers are from the original's on image crops.
+
+    Attributes:
+        error: largest difference, relative to the largest of the original's answers at that size.
+        agreement: share of the cells whose highest class is the same; ``None`` where an output has no class scores.
+        cells: how many were compared.
+    """
 
     error: float
     agreement: float | None
     cells: int
+
+    def and_(self, other: Measured | None) -> Measured:
+        """Both together."""
+        if other is None:
+            return self
+        cells = self.cells + other.cells
+        agreement = None
+        if self.agreement is not None and other.agreement is not None:
+            agreement = (self.agreement * self.cells + other.agreement * other.cells) / cells
+        return Measured(max(self.error, other.error), agreement, cells)
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """The same of one output, over all sizes.
+
+    Attributes:
+        overall: all cells.
+        interior: those whose box touches no border of the enlarged image; ``None`` if there are none.
+        border: all others.
+    """
+
+    overall: Measured
+    interior: Measured | None
+    border: Measured | None
+
+    def and_(self, other: Deviation | None) -> Deviation:
+        """Both together."""
+        if other is None:
+            return self
+        interior = self.interior.and_(other.interior) if self.interior else other.interior
+        border = self.border.and_(other.border) if self.border else other.border
+        return Deviation(self.overall.and_(other.overall), interior, border)
 
 
 @dataclass

@@ -118,7 +118,8 @@ CASES: dict[str, Baked] = {
         (4, 6, 5),
     ),
     "a shuffle with the channels last": Baked(
-        "n = Transpose <perm = [0, 2, 3, 1]> (x)\n[a] r = Reshape (n, five)\nt = Transpose <perm = [0, 1, 2, 4, 3]> (r)\n"
+        "n = Transpose <perm = [0, 2, 3, 1]> (x)\n[a] r = Reshape (n, five)\n"
+        "t = Transpose <perm = [0, 1, 2, 4, 3]> (r)\n"
         "[b] l = Reshape (t, four)\nmap = Transpose <perm = [0, 3, 1, 2]> (l)",
         GATHERED,
         {"five": [1, 8, 12, 2, 3], "four": [1, 8, 12, 6], **shuffled(6, 2)},
@@ -205,7 +206,8 @@ CASES: dict[str, Baked] = {
         "c = Conv (x, w)\nhalf = Conv <strides = [2, 2]> (c, k)\n"
         + SKIP
         + " (half, , , sizes)\nmap = Concat <axis = 1> (c, u)",
-        "c = Conv (x, w)\nhalf = Conv <strides = [2, 2]> (c, k)\ns = Shape (c)\nb = Slice (s, zero, two)\nd = Slice (s, two, four)\n"
+        "c = Conv (x, w)\nhalf = Conv <strides = [2, 2]> (c, k)\ns = Shape (c)\n"
+        "b = Slice (s, zero, two)\nd = Slice (s, two, four)\n"
         "e = Concat <axis = 0> (b, d)\n" + SKIP + " (half, , , e)\nmap = Concat <axis = 1> (c, u)",
         {"w": (4, 2, 2, 2), "k": (4, 4, 3, 3), "sizes": [1, 4, 7, 11], "zero": [0], "two": [2], "four": [4]},
         rewritten=["Resize 'up'"],
@@ -273,8 +275,8 @@ CASES: dict[str, Baked] = {
     ),
     # -- nothing to rewrite
     "a target that follows": Baked(
-        DYNAMIC
-        + "five = Concat <axis = 0> (n, a, b, h, w)\nr = Reshape (x, five)\nt = Transpose <perm = [0, 2, 1, 3, 4]> (r)\n"
+        DYNAMIC + "five = Concat <axis = 0> (n, a, b, h, w)\nr = Reshape (x, five)\n"
+        "t = Transpose <perm = [0, 2, 1, 3, 4]> (r)\n"
         "map = Reshape (t, s)",
         GATHERED,
         {**POSITIONS, "a": [2], "b": [3], **shuffled(6, 2)},
@@ -282,8 +284,8 @@ CASES: dict[str, Baked] = {
         [],
     ),
     "half of a target follows": Baked(
-        DYNAMIC
-        + "five = Concat <axis = 0> (n, a, b, h, c)\n[r] r = Reshape (x, five)\nt = Transpose <perm = [0, 2, 1, 3, 4]> (r)\n"
+        DYNAMIC + "five = Concat <axis = 0> (n, a, b, h, c)\n[r] r = Reshape (x, five)\n"
+        "t = Transpose <perm = [0, 2, 1, 3, 4]> (r)\n"
         "map = Reshape (t, s)",
         GATHERED,
         {**POSITIONS, "a": [2], "b": [3], "c": [12], **shuffled(6, 2)},

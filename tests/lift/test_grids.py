@@ -343,7 +343,7 @@ class Asked:
 
 
 def on_grid(stride: int, law: tuple[int, int, int], source: str = "x") -> Windowed:
-    grid = Grid(source, (16,), (2,), (stride,), (SizeLaw().then(*law),), (stride,), (0,))
+    grid = Grid(source, (16,), (2,), (stride,), (SizeLaw().then(*law),), (stride,), (0,), (0,), (1,))
     return Windowed("t", (3,), 1, grid)
 
 
