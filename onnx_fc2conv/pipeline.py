@@ -105,7 +105,7 @@ def check(source: Any, settings: Settings) -> findings.Findings:
         NothingToConvert: there is no image input.
         Fc2ConvError: the model cannot be read.
     """
-    from .verification import tried
+    from .verification.trial import tried
 
     given, name = model_io.load(source)
     model, trained = _of_trained_size(

@@ -19,7 +19,7 @@ import onnx_fc2conv as fc2conv
 from onnx_fc2conv.geometry import METADATA_KEY
 from onnx_fc2conv.settings import Settings
 from tests.networks import Head, answers, integers, network, session
-from tests.test_cli import EXACT, HEADLESS, LINEAR, MODELS, PADDED, UNLIFTABLE, change_one_weight, saved, snapshot
+from tests.test_cli import EXACT, LINEAR, MODELS, PADDED, UNLIFTABLE, WEIGHTLESS, change_one_weight, saved, snapshot
 
 WINDOW_SIZE = (12, 14)  #: an enlarged input size of LINEAR's network
 
@@ -91,10 +91,10 @@ def test_converting_twice_is_refused_as_nothing_to_convert() -> None:
 
 
 def test_keywords_are_the_options() -> None:
-    """What only concerns the terminal (a report file, silence) is no keyword: the Report is in the result."""
+    """What only concerns the terminal (a report file, silence) is no keyword, nor is what has a function of its own."""
     keywords = [p.name for p in inspect.signature(fc2conv.convert).parameters.values() if p.kind is p.KEYWORD_ONLY]
     defaults = {f.name: f.default for f in fields(Settings)}
-    assert set(defaults) - set(keywords) == {"report", "quiet"}
+    assert set(defaults) - set(keywords) == {"check", "report", "quiet"}
     for name in keywords:
         assert inspect.signature(fc2conv.convert).parameters[name].default == defaults[name]
 
@@ -340,7 +340,7 @@ def test_an_error_is_one_line_of_node_and_reason(kind: type[fc2conv.Fc2ConvError
 RAISES: list[tuple[Any, type[fc2conv.Fc2ConvError], str | None, str]] = [
     ("missing.onnx", fc2conv.UnreadableModel, None, "does not exist"),
     (ModelProto(), fc2conv.UnreadableModel, None, "no graph"),
-    (network(HEADLESS), fc2conv.NothingToConvert, None, "no fully connected"),
+    (network(WEIGHTLESS), fc2conv.NothingToConvert, "MatMul 'y'", "no weights"),
     (network(UNLIFTABLE), fc2conv.Unliftable, "NonZero 'y'", "data"),
 ]
 

@@ -32,7 +32,7 @@ PREFIX = "onnx-fc2conv: "
 LONGEST_LINE = 500
 
 LINEAR = Head("f = Flatten(map)\ny = Gemm(f, w, b)", {"w": (12, 3), "b": (3,)})
-HEADLESS = Head("y = Relu(map)")
+WEIGHTLESS = Head("f = Flatten(map)\nt = Transpose(f)\ny = MatMul(f, t)")
 UNLIFTABLE = Head("f = Flatten(map)\ng = Gemm(f, w)\ny = NonZero(g)", {"w": (12, 3)})
 
 
@@ -160,7 +160,7 @@ def test_inspect_says_what_would_be_done_and_writes_nothing(
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize(("head", "reason"), [(HEADLESS, "no fully connected"), (UNLIFTABLE, "NonZero")])
+@pytest.mark.parametrize(("head", "reason"), [(WEIGHTLESS, "no weights"), (UNLIFTABLE, "NonZero")])
 @pytest.mark.parametrize("target", [[], ["out.onnx"]])
 def test_what_cannot_be_converted_is_one_line_and_exit_1(
     head: Head, reason: str, target: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -55,10 +55,12 @@ def test_defaults() -> None:
     assert defaults == {
         "sizes": (),
         "global_pool": "window",
+        "dynamic_batch": False,
         "output": "map",
         "require_exact": False,
         "verify": True,
         "runtime": "onnxruntime",
+        "check": False,
         "report": None,
         "quiet": False,
     }

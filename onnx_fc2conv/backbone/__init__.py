@@ -58,7 +58,7 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
     op.refuse_if(op.captured, "contains a subgraph")
     operands = [_operand(op, i, name, maps, trace) for i, name in enumerate(op.inputs)]
     if op.kind not in MERGED:
-        operands = [_with_axes(op, x, trace) if isinstance(x, FeatureMap) else x for x in operands]
+        operands = [_with_axes(op, x) if isinstance(x, FeatureMap) else x for x in operands]
     try:
         moved = rule(op, operands, trace)
     except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
@@ -86,19 +86,16 @@ def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> lis
     return made
 
 
-def settled_axes(op: Op, x: FeatureMap, trace: Trace) -> FeatureMap:
+def settled_axes(x: FeatureMap) -> FeatureMap:
     """The map with every axis that is r cells for each cell of another as a spatial axis of its own."""
-    dims = tuple(unmerged(d) for d in x.dims)
-    if dims != x.dims:
-        trace.blame(op, "global context", "reads several cells for each one of a coarser map")
-    return replace(x, dims=dims)
+    return replace(x, dims=tuple(unmerged(d) for d in x.dims))
 
 
-def _with_axes(op: Op, x: FeatureMap, trace: Trace) -> FeatureMap:
+def _with_axes(op: Op, x: FeatureMap) -> FeatureMap:
     """The map for an operator that knows features and spatial axes only."""
     if len(x.dims) > 1 and isinstance(x.dims[1], (Merged, Part)) and follows(x.dims[1]):
         raise op.contradict(f"its channels are {in_words(x.dims[1])}, and it has weights for each")
-    x = settled_axes(op, x, trace)
+    x = settled_axes(x)
     for place, dim in enumerate(x.dims):
         reason = f"its axis {place} is {in_words(dim)} in one, which this operator is not known on"
         op.refuse_if(isinstance(dim, Merged), reason)

@@ -69,7 +69,6 @@ def meet(op: Op, left: list[Dim], right: list[Dim], trace: Trace) -> list[Dim]:
         elif isinstance(a, Merged) and isinstance(b, Merged) and len(a.parts) == len(b.parts):
             met.append(Merged(tuple(meet(op, list(a.parts), list(b.parts), trace))))  # type: ignore[arg-type]
         elif isinstance(ua := unmerged(a), Axis) and isinstance(ub := unmerged(b), Axis):
-            trace.blame(op, "global context", "reads several cells for each one of a coarser map")
             met.append(join(op, ua, ub, trace))
         else:
             raise op.contradict(f"combines values whose axes do not correspond, {in_words(a)} and {in_words(b)}")

@@ -14,11 +14,11 @@ from onnx import helper
 from ..flatten import axes_of, target_of, unit_move
 from ..geometry import Axis
 from ..ops import Array, Op
-from ..plan import Dim, Dims, FeatureMap, Part, follows, parts_of, size
+from ..plan import Dim, Dims, FeatureMap, Merged, Part, follows, parts_of, size
 from ..shapes import Shapes
 from .expressions import Expressions, in_words
 from .registry import Operand, Trace, moves, only_map
-from .regroup import merged, regroup
+from .regroup import merged, regroup, unmerged
 from .unbaked import Replacement
 
 Sizes = dict[tuple[str, int], int]  #: image sizes in pixels, by input and spatial axis
@@ -106,6 +106,8 @@ def move_reshape(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     dims = reshaped(op, x, trace)
     if dims is None:
         raise op.refuse("reshapes the feature map in a way that is not understood")
+    if any(isinstance(unmerged(d), Axis) for d in dims if isinstance(d, Merged)):
+        trace.blame(op, "global context", "one cell of its input becomes several cells of its output")
     if not _target_follows(op, x, dims, trace):
         _unbake(op, x, dims, trace)
     return dims

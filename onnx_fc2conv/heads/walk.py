@@ -94,7 +94,7 @@ class Walk:
                 pools = {op.index}
             self.head.append(op)
             for name in read_maps:
-                self.maps[name] = settled_axes(op, self.maps[name], self.trace)
+                self.maps[name] = settled_axes(self.maps[name])
             if self._mixes_all(op) or any(name in self._behind_fc for name in behind):
                 self._behind_fc |= set(op.outputs)
             self.cuts |= {name: None for name in read_maps}

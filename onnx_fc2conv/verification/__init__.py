@@ -5,6 +5,5 @@ from __future__ import annotations
 from .checks import Verifier
 from .outcome import Check, Deviation, Measured, Outcome
 from .structure import require_loads
-from .trial import tried
 
-__all__ = ["Check", "Deviation", "Measured", "Outcome", "Verifier", "require_loads", "tried"]
+__all__ = ["Check", "Deviation", "Measured", "Outcome", "Verifier", "require_loads"]
