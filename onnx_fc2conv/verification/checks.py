@@ -13,52 +13,19 @@ image crops  the original on image crops: must agree if the model is exact, is m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from onnx import ModelProto
 
-from .. import dtypes
-from ..conversion import Conversion, Sizes, text, words
-from ..errors import UnreadableModel, VerificationFailed
-from .bounds import Bounds
-from .choice import runtime
-from .compare import error
-from .deviation import interior, measure
-from .forms import OutputForms
-from .inputs import Images
-from .judgement import Exact, Judgement
-from .map_outputs import map_crops, map_shape
-from .oracle import Cell, Oracle, image_crops, sample_cells
+from ..conversion import Sizes, words
+from ..errors import VerificationFailed
+from .enlarged import EnlargedChecks
+from .judgement import Exact
 from .outcome import Check, Outcome
 from .session import Feeds, RuntimeRefusal, opset_of
 from .structure import require_converted, require_valid
 
-Progress = Callable[[str, int, int], None]
-Answer = Callable[[tuple[str, ...], Feeds, Cell, tuple[int, ...], Feeds], Feeds]
 
-
-class Verifier:
+class Verifier(EnlargedChecks):
     """Runs the checks of one conversion. Every failure raises ``VerificationFailed`` with the check's name."""
-
-    def __init__(self, conversion: Conversion, proto: ModelProto, folder: str, progress: Progress) -> None:
-        """Prepare the checks.
-
-        Args:
-            conversion: the original and what the conversion should be.
-            proto: the model under test.
-            folder: where its external data lies.
-            progress: called with a check's name, the steps done, and their number.
-        """
-        self._conversion, self._plan = conversion, conversion.plan
-        self._proto, self._folder, self._progress = proto, folder, progress
-        self._lifted, self._runtime = conversion.outputs, runtime(conversion.plan.runtime)
-        self._bounds = Bounds(conversion)
-        self._judgement = Judgement(self._bounds, self._lifted)
-        self._images = Images(conversion.plan)
-        self._optimised_oracle: Oracle | None = None
-        self._ran: list[int] = []  # batches that the original runs with
-        self.outcome = Outcome(f"{self._runtime.name} {self._runtime.version}")
 
     def run(self, sizes: list[Sizes]) -> Outcome:
         """All checks, cheapest first.
@@ -87,39 +54,6 @@ class Verifier:
             raise VerificationFailed(f"{name} cannot run the check: {e}") from e
         self._progress("done", steps, steps)
         return self.outcome
-
-    def _load(self) -> None:
-        name, load = self._runtime.name, self._runtime.load
-        try:
-            self._oracle = Oracle(self._plan, self._runtime, self._conversion.original)
-        except RuntimeRefusal as e:
-            advice = f"; {dtypes.ADVICE}" if self._plan.runtime == "onnxruntime" else ""
-            reason = f"{name} does not load the original model, so nothing can be checked: {e}{advice}"
-            raise UnreadableModel(reason) from e
-        self._forms = OutputForms(self._conversion, self._proto)
-        probe, optimises = self._forms.with_maps(self._proto), self._runtime.optimises
-        try:
-            self._session = load(probe, self._folder)
-            self._default = load(probe, self._folder, default=True) if optimises else None
-            written = optimises and probe is not self._proto
-            self._written = load(self._proto, self._folder, default=True) if written else None
-        except RuntimeRefusal as e:
-            raise VerificationFailed(f"structure: {name} does not load the converted model: {e}") from e
-        missing = [o for o in self._plan.model.outputs if o not in self._session.outputs]
-        if missing:
-            raise VerificationFailed(f"structure: output '{missing[0]}' is gone")
-
-    def _compare(
-        self,
-        check: Check,
-        found: Feeds,
-        expected: Feeds,
-        whole: bool,
-        optimised: bool = False,
-        exact: Exact | None = None,
-    ) -> None:
-        self._judgement.compare(check, found, expected, whole, optimised, exact)
-        self.outcome.checks.append(check)
 
     # -- the checks ------------------------------------------------------------------------------------------------
 
@@ -185,199 +119,7 @@ class Verifier:
                     continue  # a network that cannot run between its own steps
                 self._require_grid(found, sizes)
                 tried += 1
-        whole = all(value.grid.whole_image for value in self._lifted.values())
+        whole = bool(self._lifted) and all(value.grid.whole_image for value in self._lifted.values())
         note = "one answer for the whole image" if whole else f"effective stride {words(steps)}"
         note += f" measured at {tried} sizes"
         self.outcome.checks.append(Check("grid law", None, True, note=note))
-
-    def _require_grid(self, found: Feeds, sizes: Sizes) -> None:
-        for name, value in self._lifted.items():
-            size = sizes[value.grid.source]
-            front = value.layout.shape(value.features, self._images.batches[0])
-            predicted = (*front, *value.grid.grid_size(size))
-            if found[name].shape != predicted:
-                raise VerificationFailed(
-                    f"grid law: output '{name}' at {text(size)} has shape {list(found[name].shape)}, "
-                    f"predicted {list(predicted)}"
-                )
-        for name in self._oracle.map_outputs:
-            expected = map_shape(self._plan, name, sizes, self._images.batches[0])
-            if found[name].shape != expected:
-                raise VerificationFailed(
-                    f"grid law: output '{name}' at {words(sizes)} has shape {list(found[name].shape)}, "
-                    f"predicted {list(expected)}"
-                )
-
-    def _at(self, sizes: Sizes, done: int, steps: int) -> None:
-        """All checks at one enlarged size of each input."""
-        feeds, trained = self._images.draw(sizes), self._images.draw()
-        trained = feeds | {image.name: trained[image.name] for image in self._plan.images}
-        first = next(iter(sizes.values()))
-        self._progress("windows", done, steps)
-        try:
-            given = self._session.run(feeds)
-        except RuntimeRefusal as e:
-            raise VerificationFailed(f"windows: the converted model does not run at {words(sizes)}: {e}") from e
-        found = self._forms.maps(given)
-        self._require_grid(found, sizes)
-        self.outcome.checks.append(Check("grid law", first, True, note=self._grid_words(sizes)))
-        as_run = self._default.run(feeds) if self._default else {}
-        optimised = self._forms.maps(as_run) if as_run else None
-        self._output_form(sizes, feeds, given, as_run)
-        maps = self._oracle.maps(feeds)
-        if self._oracle.map_outputs:
-            check = Check(
-                "feature maps", first, True, note="outputs that are maps, as the original's backbone gives them"
-            )
-            self._compare(check, found, {name: maps[name] for name in self._oracle.map_outputs}, True)
-        if not self._lifted:
-            self._map_crops(sizes, feeds, found)
-        for names in self._same_grid():
-            over = self._lifted[names[0]].grid
-            size = sizes[over.source]
-            grid = over.grid_size(size)
-            cells = sample_cells(grid, self._bounds.window_cells(), sum(grid))
-            count = (len(cells), int(np.prod(grid)))
-            expected = self._answers(self._oracle.answer, names, maps, cells, trained)
-            exact = self._exact(names, maps, cells, trained)
-            whole = self._lifted[names[0]].grid.whole_image
-            note = "the original on the whole image" if whole else ""
-            windows = Check("windows", size, True, count, note=note)
-            self._compare(windows, _at_cells(found, names, cells), expected, False, exact=exact)
-            if optimised is not None:
-                self._progress("default run", done + 1, steps)
-                default = Check("default run", size, True, count)
-                self._default_run(default, _at_cells(optimised, names, cells), expected, feeds, cells, trained, exact)
-            if whole:
-                continue  # there is one answer and no crop that it belongs to
-            self._progress("image crops", done + 2, steps)
-            self._image_crops(size, feeds, found, names)
-
-    def _output_form(self, sizes: Sizes, feeds: Feeds, given: Feeds, as_run: Feeds) -> None:
-        """Outputs that are not their maps, also for several images, also as users run the model."""
-        first = next(iter(sizes.values()))
-        self.outcome.checks += self._forms.check(first, self._images.batches[0], given)
-        for batch in self._ran[1:] if self._forms else ():
-            several = self._session.run(self._images.draw(sizes, batch))
-            self.outcome.checks += self._forms.check(first, batch, several)
-        if self._written is not None:
-            self.outcome.checks += self._forms.check_default(first, self._written.run(feeds), as_run, self._bounds)
-
-    def _answers(self, answer: Answer, names: list[str], maps: Feeds, cells: list[Cell], trained: Feeds) -> Feeds:
-        stride = self._lifted[names[0]].grid.stride
-        answers = [answer(tuple(names), maps, cell, stride, trained) for cell in cells]
-        return _stacked(names, answers)
-
-    def _exact(self, names: list[str], maps: Feeds, cells: list[Cell], trained: Feeds) -> Exact:
-        def exact(name: str, which: np.ndarray) -> np.ndarray:
-            some = [cells[int(i)] for i in which]
-            return self._answers(self._oracle.precise, names, maps, some, trained)[name]
-
-        return exact
-
-    def _optimised_answers(self, names: list[str], feeds: Feeds, cells: list[Cell], trained: Feeds) -> Feeds:
-        if self._optimised_oracle is None:
-            self._optimised_oracle = Oracle(self._plan, self._runtime, self._conversion.original, default=True)
-        maps = self._optimised_oracle.maps(feeds)
-        return self._answers(self._optimised_oracle.answer, names, maps, cells, trained)
-
-    def _default_run(
-        self,
-        check: Check,
-        found: Feeds,
-        expected: Feeds,
-        feeds: Feeds,
-        cells: list[Cell],
-        trained: Feeds,
-        exact: Exact,
-    ) -> None:
-        """Optimised, what is quantised is computed in integers: then the original is optimised too.
-
-        Where that alone makes the original another model (integer kernels saturate on processors without dot products
-        of bytes), there is nothing to compare with.
-        """
-        if not self._bounds.all_steps.nodes:
-            self._compare(check, found, expected, True, True, exact)
-            return
-        optimised = self._optimised_answers(list(expected), feeds, cells, trained)
-        try:
-            self._compare(check, found, optimised, True, True, exact)
-        except VerificationFailed:
-            own = max(error(optimised[name], expected[name], True) for name in expected)
-            steps = self._bounds.all_steps
-            if own <= dtypes.quantised_tolerance(steps.coarsest, steps.nodes):
-                raise
-            check.passed, check.error = None, own
-            check.note = "not asserted: the original itself differs by this much once onnxruntime optimises it here"
-            self.outcome.checks.append(check)
-
-    def _same_grid(self) -> list[list[str]]:
-        """The outputs, grouped by grid: one cell then means the same window for all of a group."""
-        groups: list[list[str]] = []
-        for name, value in self._lifted.items():
-            for group in groups:
-                if value.grid.aligns_with(self._lifted[group[0]].grid):
-                    group.append(name)
-                    break
-            else:
-                groups.append([name])
-        return groups
-
-    def _grid_words(self, sizes: Sizes) -> str:
-        grids = dict.fromkeys(v.grid.grid_size(sizes[v.grid.source]) for v in self._lifted.values())
-        counts = ", ".join(f"{text(g)} = {int(np.prod(g))} windows" for g in grids)
-        return counts if len(sizes) == 1 else f"{counts}; inputs {words(sizes)}"
-
-    def _image_crops(self, size: tuple[int, ...], feeds: Feeds, found: Feeds, names: list[str]) -> None:
-        """The original on image crops. Asserted for an exact model, measured for any other."""
-        grid = self._lifted[names[0]].grid
-        grid_size = grid.grid_size(size)
-        # The last box may stick out of the image by the pixels that the trained size itself leaves over.
-        room = tuple((n - t) // s + 1 for n, t, s in zip(size, grid.trained_size, grid.stride, strict=True))
-        whole = tuple(map(min, grid_size, room))
-        cells = sample_cells(whole, self._bounds.crop_cells(), sum(whole))
-
-        def crop(cell: Cell) -> Feeds:
-            return feeds | image_crops(self._plan, feeds, grid, cell)
-
-        def exact(name: str, which: np.ndarray) -> np.ndarray:
-            answers = [self._oracle.precise_whole(tuple(names), crop(cells[int(i)])) for i in which]
-            return _stacked([name], answers)[name]
-
-        expected = _stacked(names, [self._oracle.original.run(crop(cell), names) for cell in cells])
-        at_cells = _at_cells(found, names, cells)
-
-        check = Check("image crops", size, True, (len(cells), int(np.prod(grid_size))))
-        if self._conversion.verdict == "exact":
-            self._compare(check, at_cells, expected, True, exact=exact)
-            return
-        check.passed, check.note = None, "not asserted"
-        inside, known = interior(grid, cells, size), self.outcome.deviation
-        for name in names:
-            deviation = measure(at_cells[name], expected[name], inside, self._lifted[name])
-            check.error = max(check.error or 0.0, deviation.overall.error)
-            known[name] = deviation.and_(known.get(name))
-        self.outcome.checks.append(check)
-
-    def _map_crops(self, sizes: Sizes, feeds: Feeds, found: Feeds) -> None:
-        """Outputs that are maps, on the windows of the trained size, against the original on the crops there."""
-        windows = map_crops(self._conversion, sizes, feeds, found, self._oracle.original, self._bounds.crop_cells())
-        for name in windows.found:
-            note = f"the map '{name}'"
-            check = Check("image crops", next(iter(sizes.values())), True, windows.cells, note=note)
-            if self._conversion.verdict == "exact":
-                self._compare(check, {name: windows.found[name]}, {name: windows.expected[name]}, True)
-                continue
-            deviation = measure(windows.found[name], windows.expected[name], windows.inside, None)
-            check.passed, check.error, check.note = None, deviation.overall.error, f"{note}, not asserted"
-            self.outcome.deviation[name] = deviation.and_(self.outcome.deviation.get(name))
-            self.outcome.checks.append(check)
-
-
-def _stacked(names: list[str], answers: list[Feeds]) -> Feeds:
-    return {name: np.stack([a[name] for a in answers], -1) for name in names}
-
-
-def _at_cells(found: Feeds, names: list[str], cells: list[Cell]) -> Feeds:
-    index = tuple(np.array(cells).T)
-    return {name: np.ascontiguousarray(found[name][(Ellipsis, *index)]) for name in names}

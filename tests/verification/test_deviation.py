@@ -146,6 +146,6 @@ def test_measurements_of_several_sizes_are_put_together() -> None:
 def test_a_deviation_that_is_mixed_up_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Were the interior taken for the border, the loop over crops would show it."""
     swapped = lambda grid, cells, size: ~interior(grid, cells, size)  # noqa: E731
-    monkeypatch.setattr("onnx_fc2conv.verification.checks.interior", swapped)
+    monkeypatch.setattr("onnx_fc2conv.verification.enlarged.interior", swapped)
     report, found = by_hand(network(CLASSES), SIZES, monkeypatch)
     assert report.deviation["y"]["interior"]["cells"] == len(found["y"]["border"]) != len(found["y"]["interior"])
