@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from onnx import ValueInfoProto
 
-from ..backbone import Baked, Readings, Ties, Trace, image_inputs, input_map, is_free, spatial_axes
+from ..backbone import Baked, Readings, Ties, Trace, image_inputs, input_map, is_free, settled_axes, spatial_axes
 from ..constants import Constants
 from ..errors import Contradiction, NothingToConvert, Unliftable
 from ..ops import FULLY_CONNECTED, VIEWS, Model, Op, names_of
@@ -126,6 +126,7 @@ def known(model: Model, shapes: Shapes, other_batch: Shapes | None) -> tuple[lis
 
 
 def _settled(m: FeatureMap, trace: Trace) -> FeatureMap:
+    m = settled_axes(m)
     return replace(m, dims=trace.ties.settled(m.dims), pooled=trace.ties.settled_axes(m.pooled))
 
 
