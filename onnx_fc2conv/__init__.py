@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from . import pipeline
+from . import checkup, pipeline
 from ._version import __version__
 from .errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel, UsageError, VerificationFailed
 from .findings import Finding, Findings
@@ -117,7 +117,7 @@ def check(source: Any, *, size: Iterable[int] | None = None) -> Findings:
         NothingToConvert: there is no image input.
         Fc2ConvError: the model cannot be read.
     """
-    return pipeline.check(source, Settings(sizes=() if size is None else (tuple(size),)))
+    return checkup.check(source, Settings(sizes=() if size is None else (tuple(size),)))
 
 
 def verify(

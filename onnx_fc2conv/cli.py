@@ -132,7 +132,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _check(source: str, target: str | None, settings: Settings) -> int:
     """``--check``: nothing is converted."""
-    from . import model_io, pipeline
+    from . import checkup, model_io
     from .report import print_findings
 
     if target is not None:
@@ -141,7 +141,7 @@ def _check(source: str, target: str | None, settings: Settings) -> int:
         model_io.Target.of(settings.report, source)
         if settings.report.lower().endswith(".md"):
             raise UsageError("the findings of --check are written as .json")
-    found = pipeline.check(source, settings)
+    found = checkup.check(source, settings)
     if settings.report is not None:
         model_io.write_text(settings.report, found.to_json())
     if not settings.quiet and sys.stdout is not None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from math import lcm
+from fractions import Fraction
 from typing import Any, Literal
 
 from .errors import Fc2ConvError, UsageError
 from .flatten import target_of
 from .geometry import Axis
 from .ops import FULLY_CONNECTED, REDUCTIONS, VIEWS, Model, Op
-from .plan import Plan, follows, parts_of
+from .plan import Plan, follows
+from .reach import strides
 from .shapes import Shapes, infer
 
 Consequence = Literal["breaks", "lies", "differs"]
@@ -52,6 +53,7 @@ class Findings:
         size: the enlarged size that was followed, of each image input.
         found: the findings, those that break first.
         measured: what a runtime said to the enlarged size, where it was asked.
+        guessed: the model has no trained size; it was taken for the smallest that its FC nodes fit.
     """
 
     input: str
@@ -59,6 +61,7 @@ class Findings:
     size: dict[str, list[int]]
     found: list[Finding]
     measured: str | None = None
+    guessed: bool = False
     schema: int = field(default=SCHEMA)
 
     @property
@@ -76,17 +79,21 @@ class Findings:
 
 
 def enlarged(plan: Plan) -> dict[str, list[int]]:
-    """A larger size of each image input, at which every map has a whole number of strides more."""
+    """A larger size of each image input: every map has a whole number of strides more, flattened ones twice the cells.
+
+    Where the features of twice the cells are counted, a target with a -1 finds as many rows as it likes.
+    """
     found = {}
+    steps = strides(plan)
     for image in plan.images:
         source = image.axes[0].source
-        axes = [a for m in plan.maps.values() for d in m.dims for a in parts_of(d) if a.source == source]
-        found[image.name] = [
-            axis.trained
-            + (2 + axis.index)
-            * lcm(*(a.stride.numerator for a in axes if a.index == axis.index and a.stride.denominator == 1))
-            for axis in image.axes
-        ]
+        cuts = [plan.maps[name].axes for name in plan.cuts]
+        doubled = [[a.size * a.stride for a in axes] for axes in cuts if axes and axes[0].source == source]
+        grown = []
+        for i, (axis, step) in enumerate(zip(image.axes, steps[source], strict=True)):
+            more = doubled[0][i] if doubled and len(doubled[0]) > i else Fraction(2 * step)
+            grown.append(axis.trained + (int(more) if more % step == 0 else 2 * step))
+        found[image.name] = grown
     return found
 
 
@@ -184,8 +191,9 @@ def guess_size(model: Model, image: str, spatial: list[int], batch: int) -> list
     Raises:
         UsageError: no size fits; it has to be given.
     """
-    squares = [224, *(n for n in range(16, 513) if n != 224)]
-    others = [(h, w) for h in range(32, 513, 32) for w in range(32, 513, 32) if h != w] if len(spatial) == 2 else []
+    squares = [224, *range(32, 513, 32), *range(1, 513)]
+    small, large = range(2, 33, 2), range(32, 513, 32)
+    others = [(h, w) for sizes in (small, large) for h in sizes for w in sizes if h != w] if len(spatial) == 2 else []
     for size in (*((n,) * len(spatial) for n in squares), *others):
         if _fits(model, infer(model, batch, {image: dict(zip(spatial, size, strict=True))}), batch):
             return list(size)

@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import findings, forms, heads, model_io, shapes, spatial
+from . import forms, heads, model_io, shapes, spatial
 from .assemble import assemble
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
@@ -17,7 +17,7 @@ from .errors import BatchBaked, NothingToConvert, Unliftable, UsageError
 from .geometry import METADATA_KEY, Geometry
 from .handover import hand_over
 from .lift import lift
-from .ops import Model, view
+from .ops import Model
 from .plan import Plan
 from .report import Report, build
 from .rewrite import Rewrite
@@ -98,50 +98,6 @@ def inspect(source: Any, settings: Settings) -> Report:
     return report
 
 
-def check(source: Any, settings: Settings) -> findings.Findings:
-    """What breaks or lies in a model as it is, when the size of its image changes.
-
-    Raises:
-        NothingToConvert: there is no image input.
-        Fc2ConvError: the model cannot be read.
-    """
-    from .verification.trial import tried
-
-    given, name = model_io.load(source)
-    model, trained = _of_trained_size(
-        straighten(given, lambda m: (Constants(m, shapes.infer(m, 1), None), {})).model, settings
-    )
-    try:
-        followed = resolved(lambda readings: _followed(model, replace(settings, sizes=()), readings))
-    except Unliftable as e:
-        return findings.Findings(name, trained, {}, [findings.of_refusal(e)])
-    size = findings.enlarged(followed.plan)
-    found = findings.of_plan(followed.plan, followed.changes, size)
-    spatial_axes = {image.name: image.spatial for image in followed.plan.images}
-    return findings.Findings(name, trained, size, found, tried(given.proto, given.folder, spatial_axes, size))
-
-
-def _of_trained_size(model: Model, settings: Settings) -> tuple[Model, dict[str, list[int]]]:
-    """The model with fixed sizes, and these: its own, or what was given for it, or what its FC nodes fit."""
-    batch = shapes.declared_batch(model) or PROBED_BATCHES[0]
-    sizes: dict[str, list[int]] = {}
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
-    inputs = {value.name: value for value in proto.graph.input}
-    for value, axes in heads.images(model):
-        dims = inputs[value.name].type.tensor_type.shape.dim
-        if all(dims[a].dim_value > 0 for a in axes):
-            sizes[value.name] = [dims[a].dim_value for a in axes]
-            continue
-        asked = list(settings.sizes[0]) if settings.sizes else findings.guess_size(model, value.name, axes, batch)
-        if len(asked) != len(axes):
-            raise UsageError(f"size {asked} has {len(asked)} axes, input '{value.name}' has {len(axes)} spatial ones")
-        for axis, n in zip(axes, asked, strict=True):
-            dims[axis].dim_value = n
-        sizes[value.name] = asked
-    return view(proto, model.folder), sizes
-
-
 def verify(original: Any, converted: Any, settings: Settings, progress: Progress = _no_progress) -> Report:
     """Check a converted model against its original, whoever converted or edited it.
 
@@ -169,10 +125,10 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     if settings and settings.dynamic_batch:
         free, one_image = shapes.with_free_batch(free)
     try:
-        followed = resolved(lambda readings: _followed(free, settings, readings))
+        known = resolved(lambda readings: followed(free, settings, readings))
     except (NothingToConvert, Unliftable) as e:
         raise straight.explains(e) or e
-    plan, rewrite = followed.plan, followed.rewrite
+    plan, rewrite = known.plan, known.rewrite
     found = {image.name: image.spatial for image in plan.images}
     if any(axes != found.get(name, axes) for layout in straight.layouts for name, axes in layout.items()):
         raise Unliftable(
@@ -183,7 +139,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     if one_image:
         _require_batch(plan, rewrite)
     given = forms.apply(converted, plan, rewrite, (settings or Settings()).output)
-    changes = straight.changes, followed.changes
+    changes = straight.changes, known.changes
     return Conversion(name, plan, rewrite, converted, geometry, model.proto, *changes, bool(one_image), given)
 
 
@@ -197,7 +153,7 @@ def _require_batch(plan: Plan, rewrite: Rewrite) -> None:
 
 
 @dataclass(frozen=True)
-class _Followed:
+class Followed:
     """What was found in a model none of whose nodes carries the trained size any more, and how they were rewritten."""
 
     plan: Plan
@@ -205,13 +161,13 @@ class _Followed:
     changes: tuple[str, ...]
 
 
-def _followed(model: Model, settings: Settings | None, readings: Readings) -> _Followed:
+def followed(model: Model, settings: Settings | None, readings: Readings) -> Followed:
     """Rewrite what carries the trained size until nothing does."""
     changes: list[str] = []
     for _ in range(len(model.ops) + 1):
         try:
             plan, rewrite = _analyse(model, settings, readings)
-            return _Followed(plan, rewrite, tuple(changes))
+            return Followed(plan, rewrite, tuple(changes))
         except Baked as e:
             changes += [replacement.change for replacement in e.replacements.values()]
             model = without(model, e.replacements)

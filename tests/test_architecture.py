@@ -22,7 +22,7 @@ NAME = PACKAGE.name
 LEAVES = """_version errors dtypes settings geometry output_form tensors ops shapes inference constants flatten plan
 rewrite reach conversion findings""".split()
 ROOMS = "model_io structure backbone heads lift assemble spatial forms verification handover report".split()
-STORY = "pipeline cli __init__ __main__".split()
+STORY = "pipeline checkup cli __init__ __main__".split()
 ALSO = {"heads": ["backbone"]}  #: rooms that a room may import besides itself
 
 #: library -> the modules and rooms that may import it

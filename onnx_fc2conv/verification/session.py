@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper
 
+from ..ops import captured
 from ..tensors import read, tensors
 
 Feeds = dict[str, np.ndarray]
@@ -60,8 +61,11 @@ class Runtime(Protocol):
 
 
 def external(proto: ModelProto, folder: str) -> Feeds:
-    """The values of the initializers whose data is external, mapped and not read."""
-    return {t.name: read(t, folder) for t in proto.graph.initializer if t.data_location == TensorProto.EXTERNAL}
+    """The values of the initializers whose data is external, mapped and not read; onnxruntime drops unused ones."""
+    used = {o.name for o in proto.graph.output}
+    used |= {name for node in proto.graph.node for name in (*node.input, *captured(node))}
+    found = (t for t in proto.graph.initializer if t.data_location == TensorProto.EXTERNAL and t.name in used)
+    return {t.name: read(t, folder) for t in found}
 
 
 def inlined(proto: ModelProto, folder: str) -> ModelProto:
