@@ -29,9 +29,7 @@ def print_findings(findings: Findings, stream: TextIO, width: int | None = None)
     sizes = ", ".join("x".join(map(str, size)) for size in findings.trained_size.values())
     console.print(Text(printable(f"{findings.input}: {words} when its size changes from {sizes}"), "bold"))
     if findings.guessed:
-        console.print(
-            "The trained size is not in the model: this is the smallest that its FC nodes fit (--size gives it)"
-        )
+        console.print("The model has no trained size; this is the smallest that its FC nodes fit (--size gives it)")
     if findings.found:
         columns = [Column(name, overflow="fold") for name in ("node", "", "what")]
         table = Table(*columns)
