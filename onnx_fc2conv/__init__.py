@@ -47,6 +47,9 @@ def convert(
     verify: bool = True,
     require_exact: bool = False,
     runtime: str = "onnxruntime",
+    static: bool = False,
+    max_kernel: int | None = None,
+    max_channels: int | None = None,
 ) -> Result:
     """Convert a model; the argument is never changed and nothing is written until ``Result.save``.
 
@@ -60,6 +63,9 @@ def convert(
         require_exact: refuse models whose answers can differ from the original's on image crops.
         runtime: what runs the checks, ``"onnxruntime"`` or ``"reference"`` (onnx.reference: slow, takes float64 and
             bfloat16 too).
+        static: change no size: every FC becomes a Conv, and all inputs and outputs keep their names, types and shapes.
+        max_kernel, max_channels: split every Conv that is written into smaller exact ones, of at most so large a kernel
+            along an axis and so many input or output channels.
 
     Returns:
         The converted model, the report, and the geometry of every output.
@@ -77,13 +83,27 @@ def convert(
         require_exact=require_exact,
         verify=verify,
         runtime=runtime,
+        static=static,
+        max_kernel=max_kernel,
+        max_channels=max_channels,
     )
     return pipeline.convert(source, settings)
 
 
-def inspect(source: Any, *, global_pool: str = "window", runtime: str = "onnxruntime") -> Report:
+def inspect(
+    source: Any,
+    *,
+    global_pool: str = "window",
+    runtime: str = "onnxruntime",
+    static: bool = False,
+    max_kernel: int | None = None,
+    max_channels: int | None = None,
+) -> Report:
     """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
-    return pipeline.inspect(source, Settings(global_pool=global_pool, runtime=runtime))
+    settings = Settings(
+        global_pool=global_pool, runtime=runtime, static=static, max_kernel=max_kernel, max_channels=max_channels
+    )
+    return pipeline.inspect(source, settings)
 
 
 def verify(
@@ -93,17 +113,27 @@ def verify(
     sizes: Iterable[Iterable[int]] = (),
     global_pool: str = "window",
     runtime: str = "onnxruntime",
+    static: bool = False,
+    max_kernel: int | None = None,
+    max_channels: int | None = None,
 ) -> Report:
     """Check a converted model against its original.
 
     Args:
         original: path, ModelProto or Graph of the model before conversion.
         converted: the same of the model after it, whoever wrote or edited it since.
-        sizes, global_pool, runtime: as in ``convert``.
+        sizes, global_pool, runtime, static, max_kernel, max_channels: as in ``convert``.
 
     Raises:
         VerificationFailed: a check found a difference.
         Fc2ConvError: the original could not have been converted, or a file cannot be read.
     """
-    settings = Settings(sizes=tuple(tuple(s) for s in sizes), global_pool=global_pool, runtime=runtime)
+    settings = Settings(
+        sizes=tuple(tuple(s) for s in sizes),
+        global_pool=global_pool,
+        runtime=runtime,
+        static=static,
+        max_kernel=max_kernel,
+        max_channels=max_channels,
+    )
     return pipeline.verify(original, converted, settings)

@@ -33,6 +33,7 @@ class Conversion:
         geometry: the grid of every lifted output.
         original: the model as it was given, which the plan's may be an equivalent of.
         restructured: what was done to the original's structure before, one line each.
+        limits: the largest kernel and the most channels of a Conv that is written; ``None`` for any.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Conversion:
     geometry: Geometry
     original: ModelProto
     restructured: tuple[str, ...] = ()
+    limits: tuple[int | None, int | None] = (None, None)
 
     @property
     def outputs(self) -> dict[str, Windowed]:
@@ -101,6 +103,8 @@ class Conversion:
         Raises:
             UsageError: the model cannot have an asked size, or its inputs were trained at different ones.
         """
+        if self.plan.static:
+            return []
         if not asked:
             return [
                 {

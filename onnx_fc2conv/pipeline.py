@@ -8,16 +8,16 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import heads, model_io, shapes, spatial
+from . import heads, limits, model_io, shapes, spatial
 from .assemble import assemble
 from .constants import Constants
-from .conversion import Conversion
+from .conversion import Conversion, Sizes
 from .errors import BatchBaked, NothingToConvert, Unliftable, UsageError
 from .geometry import METADATA_KEY, Geometry
-from .lift import lift
+from .lift import lift, lift_static
 from .ops import Model
 from .plan import Plan
-from .report import Report, build
+from .report import Checked, Report, build
 from .rewrite import Rewrite
 from .settings import Settings
 from .structure import straighten
@@ -84,9 +84,7 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
     sizes = conversion.sizes(settings.sizes)
     outcome = None
     if settings.verify:
-        from .verification import Verifier
-
-        outcome = Verifier(conversion, conversion.proto, model.folder, progress).run(sizes)
+        outcome = _checked(conversion, conversion.proto, model.folder, progress, sizes)
     report = build(conversion, sizes, outcome)
     return Result(conversion.proto, report, conversion.geometry, model.folder, source, settings.runtime)
 
@@ -105,12 +103,19 @@ def verify(original: Any, converted: Any, settings: Settings, progress: Progress
         VerificationFailed: a check found a difference.
         Fc2ConvError: the original could not have been converted, or a file cannot be read.
     """
-    from .verification import Verifier
-
     conversion = prepare(*model_io.load(original), settings)
     given, _ = model_io.load(converted)
     sizes = conversion.sizes(settings.sizes)
-    return build(conversion, sizes, Verifier(conversion, given.proto, given.folder, progress).run(sizes))
+    return build(conversion, sizes, _checked(conversion, given.proto, given.folder, progress, sizes))
+
+
+def _checked(conversion: Conversion, proto: ModelProto, folder: str, progress: Progress, sizes: list[Sizes]) -> Checked:
+    """All checks of a model against what the conversion should be."""
+    from .verification import StaticVerifier, Verifier
+
+    if conversion.plan.static:
+        return StaticVerifier(conversion, proto, folder, progress).run()
+    return Verifier(conversion, proto, folder, progress).run(sizes)
 
 
 def prepare(model: Model, name: str, settings: Settings | None = None) -> Conversion:
@@ -119,7 +124,8 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     Raises:
         NothingToConvert, Unliftable, UnreadableModel
     """
-    straight = straighten(model, _known)
+    settings = settings or Settings()
+    straight = straighten(model, _known_at_declared_sizes if settings.static else _known)
     try:
         plan, rewrite = _analyse(straight.model, settings)
     except (NothingToConvert, Unliftable) as e:
@@ -129,9 +135,10 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         raise Unliftable(
             "branches hide which axes of the image are spatial, so what was decided by its shape is not sure"
         )
+    limits.split(plan, rewrite, settings.max_kernel, settings.max_channels)
     converted = assemble(plan, rewrite)
-    geometry = spatial.free(converted, plan, rewrite)
-    return Conversion(name, plan, rewrite, converted, geometry, model.proto, straight.changes)
+    geometry = spatial.keep(converted) if plan.static else spatial.free(converted, plan, rewrite)
+    return Conversion(name, plan, rewrite, converted, geometry, model.proto, straight.changes, settings.limits)
 
 
 def _known(model: Model) -> tuple[Constants, dict[str, list[int]]]:
@@ -143,12 +150,31 @@ def _known(model: Model) -> tuple[Constants, dict[str, list[int]]]:
     return constants, {image.name: image.spatial for image in images}
 
 
+def _known_at_declared_sizes(model: Model) -> tuple[Constants, dict[str, list[int]]]:
+    """The same where no size changes: no axis has to be known for one of an image."""
+    return heads.constants_of(model, *_at_two_batches(model)), {}
+
+
+def _at_two_batches(model: Model) -> tuple[shapes.Shapes, shapes.Shapes | None]:
+    """Shapes at the declared batch size, or at two where it is symbolic and the model runs on several images."""
+    declared = shapes.declared_batch(model)
+    if declared is not None:
+        return shapes.infer(model, declared), None
+    batch, other = PROBED_BATCHES
+    several = shapes.infer(model, batch)
+    if not shapes.can_run(model, several):
+        return shapes.infer(model, 1), None
+    return several, shapes.infer(model, other)
+
+
 def _analyse(model: Model, settings: Settings | None = None) -> tuple[Plan, Rewrite]:
     """Find and lift the heads.
 
     Where the batch is symbolic, shapes are inferred for two batch sizes, so that a number that contains the batch is
     told from a constant. Models whose exporter baked one image in (``Reshape[1, -1]``) only make sense at one.
     """
+    if settings is not None and settings.static:
+        return lift_static(replace(heads.find_static(model, *_at_two_batches(model)), runtime=settings.runtime))
     declared = shapes.declared_batch(model)
     if declared is not None:
         return _lifted(model, shapes.infer(model, declared), None, settings)

@@ -5,7 +5,7 @@ Data only. The rooms that find it, lift it, declare its shapes and check it all 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from onnx import NodeProto
@@ -84,6 +84,9 @@ class Plan:
         causes: why the maps differ from what the original computes on an image crop; empty if they do not.
         images: the image inputs that are freed, as maps of themselves, in the order of the model.
         runtime: name of the runtime that will check the conversion, a value of ``settings.RUNTIMES``.
+        static: no size changes: there are no images, and the head is every FC node.
+        other_batch: the shapes at another batch size, where the batch is symbolic; only if ``static``.
+        left: FC nodes that stay as they are, and why; only if ``static``.
     """
 
     model: Model
@@ -97,6 +100,9 @@ class Plan:
     causes: list[Cause]
     images: list[FeatureMap]
     runtime: str = "onnxruntime"
+    static: bool = False
+    other_batch: Shapes | None = None
+    left: dict[str, str] = field(default_factory=dict)
 
     @property
     def tied(self) -> dict[str, list[FeatureMap]]:

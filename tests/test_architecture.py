@@ -21,7 +21,7 @@ NAME = PACKAGE.name
 #: every leaf imports only leaves before it
 LEAVES = """_version errors dtypes settings geometry tensors ops shapes inference constants flatten plan rewrite
 conversion""".split()
-ROOMS = "model_io structure backbone heads lift assemble spatial verification report".split()
+ROOMS = "model_io structure backbone heads lift limits assemble spatial verification report".split()
 STORY = "pipeline cli __init__ __main__".split()
 ALSO = {"heads": ["backbone"]}  #: rooms that a room may import besides itself
 

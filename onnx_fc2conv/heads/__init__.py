@@ -12,10 +12,11 @@ from ..ops import FULLY_CONNECTED, Model, Op
 from ..plan import Cause, FeatureMap, Plan
 from ..shapes import Shapes, infer
 from .images import images_of_heads, origins_of, require_one_batch
+from .static import constants_of, find_static
 from .walk import Walk
 from .windows import require_no_pool, require_window
 
-__all__ = ["find", "known"]
+__all__ = ["constants_of", "find", "find_static", "known"]
 
 
 def find(model: Model, shapes: Shapes, other_batch: Shapes | None, keep_pools: bool = False) -> Plan:

@@ -21,6 +21,8 @@ _MEANING = {
     "from that of an image crop, because nodes of the backbone look beyond the crop",
 }
 
+_STATIC = "same signature, same size: every input and output keeps its name, type and shape"
+
 
 @dataclass
 class ImageRow:
@@ -51,6 +53,14 @@ class HeadRow:
     feature_map: str
     feature_map_shape: list[int]
     nodes: list[NodeRow]
+
+
+@dataclass
+class LeftRow:
+    """An FC node that stays as it is, and why."""
+
+    node: str
+    reason: str
 
 
 @dataclass
@@ -94,7 +104,8 @@ class Report:
     """Everything that the tool says about one conversion. The field names are the JSON keys.
 
     ``image_input``, ``trained_size``, ``sizes`` and ``valid_sizes`` are the first image input's; ``images`` lists all.
-    ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run.
+    ``static`` conversions change no size: they have no images, no outputs with grids and no verdict, and ``left`` lists
+    the FC nodes that stay. ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run.
     """
 
     tool: str
@@ -107,7 +118,7 @@ class Report:
     trained_size: list[int]
     sizes: list[list[int]]
     valid_sizes: str
-    verdict: Verdict
+    verdict: Verdict | None
     causes: list[CauseRow]
     restructured: list[str]
     unbaked: list[str]
@@ -117,6 +128,8 @@ class Report:
     checks: list[CheckRow]
     geometry: dict[str, Any]
     images: list[ImageRow]
+    static: bool = False
+    left: list[LeftRow] = field(default_factory=list)
     schema: int = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,6 +152,8 @@ class Report:
 
     def verdict_words(self) -> str:
         """What the verdict means here, with the nodes responsible and what was measured."""
+        if self.verdict is None:
+            return _STATIC
         pooled = [o.name for o in self.outputs if o.whole_image]
         words = _MEANING[self.verdict]
         if pooled and len(pooled) == len(self.outputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -9,6 +10,7 @@ from ..errors import printable
 from .data import CheckRow, NodeRow, OutputRow, Report
 
 PIPED_WIDTH = 120
+MOST_NODES = 6  #: in place of one, named one by one
 MOST_LINES = 8  #: of one kind, on a terminal
 
 
@@ -48,29 +50,40 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
         rows = _node_cells(head.nodes)
         shown = rows if len(rows) <= 14 else [*rows[:7], ("...", f"{len(rows) - 12} more", "...", ""), *rows[-5:]]
         table(f"head behind '{head.feature_map}' {head.feature_map_shape}", ("node", "from", "to", "kernel"), shown)
-    outputs = _output_cells(report.outputs)
-    shown = outputs if len(outputs) <= 8 else [*outputs[:7], (f"... {len(outputs) - 7} more", "", "", "", "")]
-    table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
-    style = "bold green" if report.verdict == "exact" else "bold yellow"
-    console.print(Text(report.verdict, style) + Text(printable(f": {report.verdict_words()}")))
+    if report.outputs:
+        outputs = _output_cells(report.outputs)
+        shown = outputs if len(outputs) <= 8 else [*outputs[:7], (f"... {len(outputs) - 7} more", "", "", "", "")]
+        table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
+    for line in _listed([f"{row.node}: {row.reason}" for row in report.left]):
+        console.print(Text(printable(f"left as it is: {line}")))
+    style = "bold green" if report.verdict in ("exact", None) else "bold yellow"
+    console.print(Text(_verdict(report), style) + Text(printable(f": {report.verdict_words()}")))
     if report.checks:
         table("checks", ("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
 
 
 def markdown(report: Report) -> str:
     """The Markdown text that ``--report FILE.md`` writes."""
-    words = f"Verdict: **{report.verdict}**. {printable(report.verdict_words())}"
+    words = f"Verdict: **{_verdict(report)}**. {printable(report.verdict_words())}"
     lines = [f"# {printable(report.headline())}", "", words, ""]
     if report.restructured:
         lines += ["## Structure", "", *(f"* {printable(change)}" for change in report.restructured), ""]
     for head in report.heads:
         lines += [f"## Head behind `{printable(head.feature_map)}` {head.feature_map_shape}", ""]
         lines += _markdown(("node", "from", "to", "kernel"), _node_cells(head.nodes))
-    lines += ["## Outputs", ""]
-    lines += _markdown(("output", "shape", "window", "stride", "grid"), _output_cells(report.outputs))
+    if report.outputs:
+        lines += ["## Outputs", ""]
+        lines += _markdown(("output", "shape", "window", "stride", "grid"), _output_cells(report.outputs))
+    if report.left:
+        rows = [(row.node, row.reason) for row in report.left]
+        lines += ["## Left as they are", "", *_markdown(("node", "reason"), rows)]
     lines += ["## Checks", ""]
     lines += _markdown(("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
     return "\n".join(lines)
+
+
+def _verdict(report: Report) -> str:
+    return report.verdict or "static"
 
 
 def _listed(lines: list[str]) -> list[str]:
@@ -83,7 +96,15 @@ def _x(numbers: Iterable[int]) -> str:
 
 
 def _node_cells(nodes: list[NodeRow]) -> Sequence[tuple[str, ...]]:
-    return [(n.node, n.op, " + ".join(n.to) or "-", _x(n.kernel) if n.kernel else "") for n in nodes]
+    return [(n.node, n.op, _counted(n.to), _x(n.kernel) if n.kernel else "") for n in nodes]
+
+
+def _counted(op_types: list[str]) -> str:
+    """``Slice + Conv``; of many nodes, how many of each."""
+    counts = Counter(op_types)
+    if len(op_types) > MOST_NODES:
+        return " + ".join(f"{count} {op_type}" if count > 1 else op_type for op_type, count in counts.items())
+    return " + ".join(op_types) or "-"
 
 
 def _output_cells(outputs: list[OutputRow]) -> Sequence[tuple[str, ...]]:

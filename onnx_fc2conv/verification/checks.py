@@ -29,7 +29,7 @@ from .judgement import Exact, Judgement
 from .oracle import Cell, Oracle, image_crops, sample_cells
 from .outcome import Check, Deviation, Outcome
 from .session import Feeds, RuntimeRefusal, opset_of
-from .structure import require_converted, require_valid
+from .structure import require_converted, require_limits, require_valid
 
 Progress = Callable[[str, int, int], None]
 Answer = Callable[[tuple[str, ...], Feeds, Cell, tuple[int, ...], Feeds], Feeds]
@@ -66,6 +66,7 @@ class Verifier:
         self._progress("structure", 0, steps)
         require_valid(self._proto, self._conversion.original)
         require_converted(self._conversion, self._proto)
+        require_limits(self._conversion, self._proto)
         self._load()
         name, newest = self._runtime.name, self._runtime.newest_opset()
         note = f"ONNX checker, loads in {name}, no FC left, spatial dims free"

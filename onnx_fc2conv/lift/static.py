@@ -1,0 +1,235 @@
+"""Lifting where no size changes: every FC node becomes a Conv, and all around it stays as it is.
+
+One pass over the nodes, in topological order. An FC takes the value in front of it as a value of one cell (``cells``)
+and is lifted by its rule. What follows keeps that form as long as another FC is behind it and its rule applies; an
+operator that has no rule, or whose rule refuses, is left alone and reads the restored value. So nothing is refused
+here but the model that has no FC to convert.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onnx import NodeProto
+
+from ..errors import NothingToConvert, Unliftable
+from ..ops import VIEWS, Op
+from ..plan import FeatureMap, Plan
+from ..rewrite import Rewrite, Windowed
+from .applying import applied
+from .cells import CellRewriter, restored
+from .dynamic import DYNAMIC, quantised_dynamically
+from .operand_forms import Cell, Form, Operands
+from .registry import RULES
+from .shared import Names, Shared
+
+CONVS = frozenset("Conv ConvInteger QLinearConv".split())
+POSITIONS = frozenset(("positions made by an FC", "pool over the window"))  #: families that are left as they are
+#: families that do the same to a value whatever the sizes of its other axes are, and what they may then emit
+ANY_SIZE = frozenset(("elementwise", "elementwise, broadcasting", "quantise", "linear", "quantised linear"))
+FIXED_SIZE = frozenset("Reshape Expand Gather Slice Concat Shape MatMul Einsum AveragePool MaxPool".split())
+FORMS: tuple[Form, ...] = ("carried", "last", "before last", "blocks", "images")  #: of an FC's operand, best first
+
+
+def lift_static(plan: Plan, names: Names) -> tuple[Plan, Rewrite]:
+    """Convert every FC node that can be.
+
+    Args:
+        plan: the head is the FC nodes that have a constant weight.
+        names: what is taken.
+
+    Returns:
+        The plan with what was found (the maps and vectors that FC nodes read, all nodes that were replaced, the FC
+        nodes that are left and why), and the rewrite, which holds no value: each has its old name and shape.
+
+    Raises:
+        NothingToConvert: there is none; the error names the first, and why.
+    """
+    walk = _Walk(plan, names)
+    for op in plan.model.ops:
+        walk.visit(op)
+    if not walk.converted:
+        node, reason = next(iter((plan.left | walk.left).items()))
+        raise NothingToConvert(f"no fully connected node can become a Conv: {reason}", node)
+    rewrite = walk.finish()
+    head = [op for op in plan.model.ops if op.index in rewrite.replaced]
+    return replace(plan, maps=walk.cuts, cuts=list(walk.cuts), head=head, left=plan.left | walk.left), rewrite
+
+
+class _Walk:
+    """The pass, and what it has found so far."""
+
+    def __init__(self, plan: Plan, names: Names) -> None:
+        self._plan = plan
+        self._shared = Shared(plan, names)
+        self._products = {op.index for op in plan.head}
+        self._leading = _leading_to(plan)
+        self._cells: dict[str, Cell] = {}
+        self._rewriters: dict[int, CellRewriter] = {}
+        self.cuts: dict[str, FeatureMap] = {}
+        self.left: dict[str, str] = {}
+        self.converted = 0
+
+    def visit(self, op: Op) -> None:
+        """Convert the node, carry its value on, or leave it."""
+        if op.index in self._products:
+            self._convert(op)
+        elif op.index in self._leading:
+            reads = [name for name in op.inputs if name in self._cells]
+            starts = not reads and (op.op_type in VIEWS or op.op_type == "Transpose") and op.standard
+            if any(self._cells[name].stays for name in reads) or starts:
+                self._carry(op)
+
+    # -- FC nodes ------------------------------------------------------------------------------------------------------
+
+    def _convert(self, op: Op) -> None:
+        reason = ""
+        for form in FORMS:
+            try:
+                self._attempt(op, form)
+            except Unliftable as e:
+                reason = reason or e.reason
+                continue
+            self.converted += 1
+            return
+        self.left[str(op)] = reason
+
+    # -- what is between them ------------------------------------------------------------------------------------------
+
+    def _carry(self, op: Op) -> None:
+        try:
+            self._attempt(op, "between")
+        except Unliftable:
+            return  # it stays as it is, and reads what it always read
+
+    # -- both ----------------------------------------------------------------------------------------------------------
+
+    def _attempt(self, op: Op, form: Form) -> None:
+        """Lift one node, its operands in this form.
+
+        Raises:
+            Unliftable: that does not go; nothing has changed.
+        """
+        known = dict(self._shared.spent), dict(self._shared.reshaped)
+        try:
+            op.refuse_if(op.captured, "contains a subgraph")
+            operands = Operands(self._plan, self._shared, self._cells, op, form)
+            rewriter = CellRewriter(op, self._shared, op)
+            rewriter.batch = operands.batch
+            resolved = operands.resolved(rewriter)
+            dynamic = op.kind == DYNAMIC
+            results = (
+                quantised_dynamically(rewriter, resolved[0]) if dynamic else applied(rewriter, op, resolved, self._plan)
+            )
+            cells = self._accepted(op, rewriter, operands, results)
+        except Unliftable:
+            self._shared.spent, self._shared.reshaped = known
+            raise
+        self._cells |= cells
+        self._rewriters[op.index] = rewriter
+        self.cuts |= {m.name: m for m in operands.opened if m.name not in self.cuts}
+
+    def _accepted(
+        self, op: Op, rewriter: CellRewriter, operands: Operands, results: tuple[Windowed, ...]
+    ) -> dict[str, Cell]:
+        """The results, if they are worth having.
+
+        Raises:
+            Unliftable: they are not: of more axes than the original's, or with a copy of the weights for each row.
+        """
+        is_product = op.index in self._products
+        if is_product:
+            convs = [node for node in rewriter.emitted if node.op_type in CONVS]
+            groups = {a.i for node in convs for a in node.attribute if a.name == "group"}
+            op.refuse_if(not groups, "is not lifted as a Conv")
+            op.refuse_if(groups != {1} and operands.form != "blocks", "would need a copy of its weights for each row")
+        if operands.any_size:
+            fixed = any(node.op_type in FIXED_SIZE for node in rewriter.emitted)
+            op.refuse_if(fixed or RULES[op.kind].family not in ANY_SIZE, "reads a value of a size that is not known")
+        cells = {}
+        for name, value in zip(op.outputs, results, strict=False):
+            if not name:
+                continue
+            flat = bool(value.unread or value.parts or len(value.features) == 1)
+            stays = flat and operands.form not in ("images", "blocks")
+            op.refuse_if(not is_product and not stays, "has several axes of features, so its own form is better")
+            if not operands.any_size and operands.form != "images":
+                self._require_shape(op, name, value, operands.batch)
+            cells[name] = Cell(value, operands.batch, operands.any_size, stays, operands.rows)
+            if not self._shared.shapes.elem_types.get(name):
+                self._shared.shapes.elem_types[name] = value.elem_type
+        return cells
+
+    def _require_shape(self, op: Op, name: str, value: Windowed, batch: int) -> None:
+        """What was lifted has the shape that ONNX infers for the original, at both batch sizes."""
+        known = self._shared.shapes.of(name)
+        found = value.layout.shape(value.features, batch)
+        op.refuse_if(known is not None and known != found, f"its result is {known} by ONNX and {found} if lifted")
+        other = self._plan.other_batch.of(name) if self._plan.other_batch else None
+        same = other is None or (len(other) == len(found) and sum(a != b for a, b in zip(other, found, strict=True)) <= 1)
+        op.refuse_if(not same, "has a result of which several dims follow the batch")
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def finish(self) -> Rewrite:
+        """Restore what other nodes and the outputs read, from the last node to the first."""
+        rewrite, model = self._shared.rewrite, self._plan.model
+        needed = set(model.outputs)
+        for op in reversed(model.ops):
+            rewriter = self._rewriters.get(op.index)
+            wanted = [name for name in op.outputs if name in needed]
+            if rewriter is None:
+                unused = not any(name in model.consumers for name in op.outputs)
+                needed |= set(op.reads()) if wanted or unused else set()
+                continue
+            if not rewriter.emitted and wanted and not any(name in self._cells for name in op.reads()):
+                rewrite.replaced[op.index] = [_original(self._plan, op)]
+                needed |= set(op.reads())
+                continue
+            for name in wanted:
+                if name in self._cells:
+                    self._restore(rewriter, name)
+            _name_like(op, rewriter.emitted)
+            rewrite.replaced[op.index] = rewriter.emitted
+            needed |= {name for node in rewriter.emitted for name in node.input}
+        return rewrite
+
+    def _restore(self, rewriter: CellRewriter, name: str) -> None:
+        cell = self._cells[name]
+        rewriter.batch = cell.batch
+        self._shared.spent = {}  # what was made for nodes behind this one is not there yet
+        if cell.rows:
+            made = rewriter.shaped(cell.value.tensor, [-1, *cell.rows, *cell.value.features])
+        else:
+            made = restored(rewriter, cell.value)
+        last = rewriter.emitted[-1]
+        assert last.output[0] == made
+        last.output[0] = name
+
+
+def _leading_to(plan: Plan) -> set[int]:
+    """The nodes whose value goes into an FC, through nothing but operators that have a rule."""
+    products, wanted, found = {op.index for op in plan.head}, set[str](), set[int]()
+    for op in reversed(plan.model.ops):
+        entry = RULES.get(op.kind)
+        passes = entry is not None and entry.rule is not None and entry.family not in POSITIONS
+        if op.index in products:
+            wanted |= set(op.inputs)
+        elif (passes or op.kind == DYNAMIC) and any(name in wanted for name in op.outputs):
+            found.add(op.index)
+            wanted |= set(op.inputs)
+    return found
+
+
+def _original(plan: Plan, op: Op) -> NodeProto:
+    node = NodeProto()
+    node.CopyFrom(plan.model.proto.graph.node[op.index])
+    return node
+
+
+def _name_like(op: Op, emitted: list[NodeProto]) -> None:
+    """Give the node that does the work the name of the one that it replaces."""
+    if not op.name or not emitted:
+        return
+    same = [node for node in emitted if node.op_type in CONVS or node.op_type == op.op_type]
+    (same or emitted)[-1].name = op.name
