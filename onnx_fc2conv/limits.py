@@ -16,11 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 
 from .errors import Unliftable
 from .plan import Plan
@@ -133,7 +132,7 @@ class _Pieces:
                 yield _Part((g * own + a, g * own + b), blocks, columns, 1)
 
     def _part(self, node: NodeProto, kernel: tuple[int, ...], part: _Part, tiles: list[tuple[Range, ...]]) -> str:
-        summands = []
+        summands: list[str] = []
         channels = kernel[1] * _group(node)
         for block, columns in zip(part.blocks, part.columns, strict=True):
             for tile in tiles:
@@ -155,7 +154,7 @@ class _Pieces:
         for axis, ((a, b), n) in enumerate(zip(tile, window, strict=True), 2):
             if (a, b) != (0, n):
                 cuts.append((axis, a, b - n or TO_THE_LAST))
-        x = node.input[0]
+        x = str(node.input[0])
         if not cuts:
             return x
         key = (block, *tile)
@@ -164,14 +163,16 @@ class _Pieces:
             if self._plan.model.opset < 10:
                 self._crops[key] = self._emit(node, "Slice", [x], axes=axes, starts=starts, ends=ends)
             else:
-                operands = [self._ints(f"{node.name}_{k}", v) for k, v in (("starts", starts), ("ends", ends), ("axes", axes))]
+                operands = [
+                    self._ints(f"{node.name}_{k}", v) for k, v in (("starts", starts), ("ends", ends), ("axes", axes))
+                ]
                 self._crops[key] = self._emit(node, "Slice", [x, *operands])
         return self._crops[key]
 
     def _conv(self, node: NodeProto, crop: str, index: tuple[Range, ...], part: _Part, first: bool) -> str:
         """One piece; the bias goes to the first."""
         at = KERNEL_AT[node.op_type]
-        inputs = [crop, *node.input[1:]]
+        inputs: list[str] = [crop, *node.input[1:]]
         inputs[at] = self._kernel(node, inputs[at], index)
         for i in PER_UNIT[node.op_type]:
             if len(inputs) > i and inputs[i]:

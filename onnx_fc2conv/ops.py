@@ -204,6 +204,12 @@ class Model:
         return found
 
 
+def title(node: onnx.NodeProto) -> str:
+    """How messages name a stored node, as ``str`` of its ``Op`` does: ``Gemm 'fc1'``."""
+    kind = node.op_type if node.domain in STANDARD_DOMAINS else f"{node.domain}.{node.op_type}"
+    return f"{kind} '{node.name or next((o for o in node.output if o), '?')}'"
+
+
 def view(proto: onnx.ModelProto, folder: str) -> Model:
     """The typed view of a model.
 

@@ -45,7 +45,8 @@ class Settings:
         metavar="|".join(RUNTIMES),
     )
     static: bool = _option(
-        False, "change no size: FC becomes Conv, same inputs and outputs, for compilers that run Conv but not Gemm/MatMul"
+        False,
+        "change no size: FC becomes Conv, same inputs and outputs, for compilers that run Conv but not Gemm/MatMul",
     )
     max_kernel: int | None = _option(
         None,
@@ -87,7 +88,11 @@ class Settings:
         """Refuse what has no meaning where no size changes."""
         for flag, given, why in (
             ("--size", self.sizes, "keeps the trained size, so no other can be verified at"),
-            ("--global-pool", self.global_pool != "window", "keeps the trained size, at which every pool stays as it is"),
+            (
+                "--global-pool",
+                self.global_pool != "window",
+                "keeps the trained size, at which every pool stays as it is",
+            ),
             ("--require-exact", self.require_exact, "makes no windows, so there are no image crops to be exact on"),
         ):
             if given:

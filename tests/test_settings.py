@@ -58,6 +58,9 @@ def test_defaults() -> None:
         "require_exact": False,
         "verify": True,
         "runtime": "onnxruntime",
+        "static": False,
+        "max_kernel": None,
+        "max_channels": None,
         "report": None,
         "quiet": False,
     }

@@ -11,7 +11,7 @@ from onnx import NodeProto
 
 from ..constants import Constants
 from ..errors import NothingToConvert
-from ..ops import FULLY_CONNECTED, Model, Op
+from ..ops import FULLY_CONNECTED, Model, Op, title
 from ..plan import Plan
 from ..shapes import Shapes
 from .walk import HEAD_DOMAINS
@@ -52,7 +52,7 @@ def _hidden(model: Model) -> Iterator[tuple[str, str]]:
     """FC nodes that stand inside of something else."""
     for node in model.proto.graph.node:
         for inner in (n for n in _everywhere(node) if n.op_type in FULLY_CONNECTED):
-            yield _title(inner), f"stands inside of {_title(node)}"
+            yield title(inner), f"stands inside of {title(node)}"
     functions = {(f.domain, f.name): f for f in model.proto.functions}
     waiting, seen = [n for node in model.proto.graph.node for n in (node, *_everywhere(node))], set[tuple[str, str]]()
     while waiting:
@@ -61,11 +61,11 @@ def _hidden(model: Model) -> Iterator[tuple[str, str]]:
         if key not in functions or key in seen:
             continue
         seen.add(key)
-        inner = [n for node in functions[key].node for n in (node, *_everywhere(node))]
-        waiting += inner
-        for node in inner:
+        body = [n for node in functions[key].node for n in (node, *_everywhere(node))]
+        waiting += body
+        for node in body:
             if node.op_type in FULLY_CONNECTED:
-                yield _title(node), f"stands inside of the function '{call.op_type}'"
+                yield title(node), f"stands inside of the function '{call.op_type}'"
 
 
 def _everywhere(node: NodeProto) -> Iterator[NodeProto]:
@@ -76,7 +76,3 @@ def _everywhere(node: NodeProto) -> Iterator[NodeProto]:
             for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 yield from graph.node
                 waiting += graph.node
-
-
-def _title(node: NodeProto) -> str:
-    return f"{node.op_type} '{node.name or next((o for o in node.output if o), '?')}'"

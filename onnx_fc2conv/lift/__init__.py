@@ -92,7 +92,7 @@ def lift_static(plan: Plan) -> tuple[Plan, Rewrite]:
         Unliftable: the opset is too old.
     """
     _require_opset(plan)
-    return static.lift_static(plan, Names(plan.model.names))
+    return static.lift_static(plan)
 
 
 def _require_opset(plan: Plan) -> None:

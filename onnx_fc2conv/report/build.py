@@ -12,7 +12,6 @@ from ..conversion import Conversion, Sizes, text
 from ..settings import Size
 from .data import CauseRow, CheckRow, HeadRow, ImageRow, LeftRow, NodeRow, OutputRow, Report
 
-
 CONVS = frozenset("Conv ConvInteger QLinearConv".split())
 _NO_IMAGE = ImageRow("", [], [], None, "", [])
 

@@ -105,7 +105,8 @@ class Report:
 
     ``image_input``, ``trained_size``, ``sizes`` and ``valid_sizes`` are the first image input's; ``images`` lists all.
     ``static`` conversions change no size: they have no images, no outputs with grids and no verdict, and ``left`` lists
-    the FC nodes that stay. ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run.
+    the FC nodes that stay. ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where
+    none was run.
     """
 
     tool: str

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from onnx import ModelProto, NodeProto, ValueInfoProto
+from onnx import ModelProto, ValueInfoProto
 
 from .. import dtypes
 from ..conversion import Conversion
 from ..errors import UnreadableModel, VerificationFailed
 from ..geometry import Grid
-from ..ops import FULLY_CONNECTED, STANDARD_DOMAINS
+from ..ops import FULLY_CONNECTED, title
 from ..rewrite import Windowed
 from .bounds import Bounds
 from .choice import runtime
@@ -110,9 +110,7 @@ class StaticVerifier:
                 check = Check("default run", None, True, (1, 1), note=note)
                 self._compare(check, converted, feeds, original.run(feeds), optimised=True)
 
-    def _compare(
-        self, check: Check, session: Session, feeds: Feeds, expected: Feeds, optimised: bool = False
-    ) -> None:
+    def _compare(self, check: Check, session: Session, feeds: Feeds, expected: Feeds, optimised: bool = False) -> None:
         try:
             found = session.run(feeds)
         except RuntimeRefusal as e:
@@ -156,7 +154,9 @@ def _require_repeatable(first: Feeds, second: Feeds) -> None:
     for name, value in first.items():
         floats = isinstance(value, np.ndarray) and value.dtype.kind in FLOATS
         if not np.array_equal(value, second[name], equal_nan=floats):
-            reason = f"output '{name}' of the original is random: two runs on one input differ, so nothing can be checked"
+            reason = (
+                f"output '{name}' of the original is random: two runs on one input differ, so nothing can be checked"
+            )
             raise VerificationFailed(f"same size: {reason}")
 
 
@@ -175,7 +175,9 @@ def require_signature(original: ModelProto, proto: ModelProto) -> None:
             raise VerificationFailed(f"structure: the {what}s are {names[1]}, expected {names[0]}")
         for old, new in zip(before, after, strict=True):
             if old.type != new.type:
-                raise VerificationFailed(f"structure: {what} '{old.name}' has another type or shape than in the original")
+                raise VerificationFailed(
+                    f"structure: {what} '{old.name}' has another type or shape than in the original"
+                )
 
 
 def _inputs(proto: ModelProto) -> list[ValueInfoProto]:
@@ -193,10 +195,5 @@ def require_no_fc(conversion: Conversion, proto: ModelProto) -> None:
     allowed = set(plan.left)
     allowed |= {str(op) for op in plan.model.ops if all(name in plan.constants.static for name in op.reads())}
     for node in proto.graph.node:
-        if node.op_type in FULLY_CONNECTED and _title(node) not in allowed:
-            raise VerificationFailed("structure: a fully connected node is left", _title(node))
-
-
-def _title(node: NodeProto) -> str:
-    kind = node.op_type if node.domain in STANDARD_DOMAINS else f"{node.domain}.{node.op_type}"
-    return f"{kind} '{node.name or next((o for o in node.output if o), '?')}'"
+        if node.op_type in FULLY_CONNECTED and title(node) not in allowed:
+            raise VerificationFailed("structure: a fully connected node is left", title(node))

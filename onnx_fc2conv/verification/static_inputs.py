@@ -37,10 +37,12 @@ class Inputs(Images):
         self._rng = np.random.default_rng(SEED)
         self.scale, self._open = SCALES[0], SIZES[0]
         for value in self._inputs:
-            if value.type.WhichOneof("value") != "tensor_type" or value.type.tensor_type.elem_type == TensorProto.STRING:
-                raise VerificationFailed(
-                    f"input '{value.name}' is no tensor of numbers, so no values can be drawn; --no-verify skips the checks"
-                )
+            if (
+                value.type.WhichOneof("value") != "tensor_type"
+                or value.type.tensor_type.elem_type == TensorProto.STRING
+            ):
+                reason = f"input '{value.name}' is no tensor of numbers, so no values can be drawn"
+                raise VerificationFailed(f"same size: {reason}; --no-verify skips the checks")
         symbolic = any(_is_open(v, 0) for v in self._inputs if v.type.tensor_type.shape.dim)
         self._batch_symbols = {v.type.tensor_type.shape.dim[0].dim_param for v in self._inputs if _is_open(v, 0)} - {""}
         self.batches = (1, 2) if symbolic else (1,)
@@ -69,7 +71,9 @@ class Inputs(Images):
         for value in self._inputs:
             tensor = value.type.tensor_type
             dims = [
-                (batch if i == 0 or d.dim_param in self._batch_symbols else self._open) if _is_open(value, i) else d.dim_value
+                (batch if i == 0 or d.dim_param in self._batch_symbols else self._open)
+                if _is_open(value, i)
+                else d.dim_value
                 for i, d in enumerate(tensor.shape.dim)
             ]
             feeds[value.name] = self._drawn(value.name, dims, tensor.elem_type)

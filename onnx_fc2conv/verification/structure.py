@@ -88,7 +88,9 @@ def require_limits(conversion: Conversion, proto: ModelProto) -> None:
     if max_kernel is None and max_channels is None:
         return
     dims = {t.name: tuple(t.dims) for t in proto.graph.initializer}
-    dims |= {n.output[0]: dims[n.input[0]] for n in proto.graph.node if n.op_type in DEQUANTISING and n.input[0] in dims}
+    dims |= {
+        n.output[0]: dims[n.input[0]] for n in proto.graph.node if n.op_type in DEQUANTISING and n.input[0] in dims
+    }
     before = {node.SerializeToString() for node in conversion.plan.model.proto.graph.node}
     for node in proto.graph.node:
         kernel = next((dims[name] for name in node.input if len(dims.get(name, ())) > 2), None)

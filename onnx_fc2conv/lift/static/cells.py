@@ -16,15 +16,16 @@ Forms 2 and 3 take Unsqueeze and Transpose only, so they hold whatever the other
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
-from ..flatten import Layout
-from ..geometry import Grid, SizeLaw
-from ..rewrite import Unread, Windowed
-from .joined import materialised
-from .rewriter import Rewriter
+from ...flatten import Layout
+from ...geometry import Grid, SizeLaw
+from ...rewrite import Unread, Windowed
+from ..joined import materialised
+from ..rewriter import Rewriter
 
 ONE = SizeLaw(((0, 1, 1),))  #: the size of a grid axis, whatever the input's size
 RANKS = range(3, 6)  #: of values that are read as maps: a Conv slides over one to three axes
@@ -134,6 +135,14 @@ def as_images(op: CellRewriter, name: str, features: tuple[int, ...], elem_type:
     size = features[-1]
     value = Windowed("", (size,), elem_type, grid(2))
     return op.once(("images", name), lambda: value.on(op.shaped(name, [-1, size, 1, 1])))
+
+
+def as_unread(x: Windowed) -> Windowed:
+    """A spent vector as a map of one cell: what a view makes of that is only another order of its channels."""
+    if x.unread is not None or x.parts or len(x.features) != 1:
+        return x
+    size = x.features[0]
+    return replace(x, unread=Unread(size, (1,) * x.grid_rank, np.arange(size, dtype=np.int64)))
 
 
 def _transposed(op: CellRewriter, tensor: str, perm: list[int]) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Literal, NoReturn
 
-from ..ops import Array, Op
-from ..plan import FeatureMap, Plan
-from ..rewrite import Windowed
-from .cells import RANKS, CellRewriter, as_blocks, as_images, as_map, as_rows, as_single, as_vector
-from .operands import resolve
-from .rewriter import Operand
-from .shared import Shared, Side
+from ...ops import VIEWS, Array, Op
+from ...plan import FeatureMap, Plan
+from ...rewrite import Windowed
+from ..operands import resolve
+from ..rewriter import Operand
+from ..shared import Shared, Side
+from .cells import RANKS, CellRewriter, as_blocks, as_images, as_map, as_rows, as_single, as_unread, as_vector
 
 Form = Literal["between", "carried", "last", "before last", "blocks", "images"]
 
@@ -63,8 +63,7 @@ def known(plan: Plan, name: str) -> Known | None:
         return None
     differ = [d is None or d != o for d, o in zip(dims, other, strict=True)]
     features = tuple(
-        UNKNOWN[i] if unsure or d is None else d
-        for i, (d, unsure) in enumerate(zip(dims[1:], differ[1:], strict=True))
+        UNKNOWN[i] if unsure or d is None else d for i, (d, unsure) in enumerate(zip(dims[1:], differ[1:], strict=True))
     )
     return Known(dims[0] or 1, features, any(differ[1:]) or dims[0] is None)
 
@@ -114,7 +113,9 @@ class Operands:
 
     def _operand(self, rewriter: CellRewriter, i: int, name: str) -> Operand:
         if self._is_cell(name):
-            return self.cells[name].value
+            value = self.cells[name].value
+            views = self.op.op_type in VIEWS or self.op.op_type == "Transpose"
+            return as_unread(value) if views else value
         if not name or name in self.plan.constants.static:
             return resolve(rewriter, name, self.plan, self.shared)
         if self.form == "between":

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
-from ..rewrite import Windowed
-from .joined import materialised
-from .rewriter import Operand, Rewriter
+from ...rewrite import Windowed
+from ..joined import materialised
+from ..rewriter import Operand, Rewriter
 
 DYNAMIC = "DynamicQuantizeLinear"
 

@@ -12,16 +12,16 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
-from ..errors import NothingToConvert, Unliftable
-from ..ops import VIEWS, Op
-from ..plan import FeatureMap, Plan
-from ..rewrite import Rewrite, Windowed
-from .applying import applied
+from ...errors import NothingToConvert, Unliftable
+from ...ops import VIEWS, Op
+from ...plan import FeatureMap, Plan
+from ...rewrite import Rewrite, Windowed
+from ..applying import applied
+from ..registry import RULES
+from ..shared import Names, Shared
 from .cells import CellRewriter, restored
 from .dynamic import DYNAMIC, quantised_dynamically
-from .operand_forms import Cell, Form, Operands
-from .registry import RULES
-from .shared import Names, Shared
+from .forms import Cell, Form, Operands
 
 CONVS = frozenset("Conv ConvInteger QLinearConv".split())
 POSITIONS = frozenset(("positions made by an FC", "pool over the window"))  #: families that are left as they are
@@ -31,12 +31,11 @@ FIXED_SIZE = frozenset("Reshape Expand Gather Slice Concat Shape MatMul Einsum A
 FORMS: tuple[Form, ...] = ("carried", "last", "before last", "blocks", "images")  #: of an FC's operand, best first
 
 
-def lift_static(plan: Plan, names: Names) -> tuple[Plan, Rewrite]:
+def lift_static(plan: Plan) -> tuple[Plan, Rewrite]:
     """Convert every FC node that can be.
 
     Args:
         plan: the head is the FC nodes that have a constant weight.
-        names: what is taken.
 
     Returns:
         The plan with what was found (the maps and vectors that FC nodes read, all nodes that were replaced, the FC
@@ -45,30 +44,46 @@ def lift_static(plan: Plan, names: Names) -> tuple[Plan, Rewrite]:
     Raises:
         NothingToConvert: there is none; the error names the first, and why.
     """
-    walk = _Walk(plan, names)
-    for op in plan.model.ops:
-        walk.visit(op)
+    walk = _walked(plan, _leading_to(plan))
     if not walk.converted:
         node, reason = next(iter((plan.left | walk.left).items()))
         raise NothingToConvert(f"no fully connected node can become a Conv: {reason}", node)
+    used = walk.used()
+    if used < walk.carried:  # what no FC reads in the end is better left alone
+        walk = _walked(plan, used)
     rewrite = walk.finish()
     head = [op for op in plan.model.ops if op.index in rewrite.replaced]
     return replace(plan, maps=walk.cuts, cuts=list(walk.cuts), head=head, left=plan.left | walk.left), rewrite
 
 
-class _Walk:
-    """The pass, and what it has found so far."""
+def _walked(plan: Plan, leading: set[int]) -> _Walk:
+    walk = _Walk(plan, leading)
+    for op in plan.model.ops:
+        walk.visit(op)
+    return walk
 
-    def __init__(self, plan: Plan, names: Names) -> None:
-        self._plan = plan
-        self._shared = Shared(plan, names)
+
+class _Walk:
+    """The pass, and what it has found so far.
+
+    Attributes:
+        cuts: the values that FC nodes, and views in front of them, read.
+        left: FC nodes that stay as they are, and why.
+        converted: how many became Convs.
+        carried: positions of the nodes between them that are lifted.
+    """
+
+    def __init__(self, plan: Plan, leading: set[int]) -> None:
+        self._plan, self._leading = plan, leading
+        self._shared = Shared(plan, Names(plan.model.names))
         self._products = {op.index for op in plan.head}
-        self._leading = _leading_to(plan)
+        self._forms: dict[int, Form] = {}
         self._cells: dict[str, Cell] = {}
         self._rewriters: dict[int, CellRewriter] = {}
         self.cuts: dict[str, FeatureMap] = {}
         self.left: dict[str, str] = {}
         self.converted = 0
+        self.carried: set[int] = set()
 
     def visit(self, op: Op) -> None:
         """Convert the node, carry its value on, or leave it."""
@@ -84,13 +99,15 @@ class _Walk:
 
     def _convert(self, op: Op) -> None:
         reason = ""
-        for form in FORMS:
+        cells = any(name in self._cells and self._cells[name].stays for name in op.inputs)
+        for form in FORMS if cells else FORMS[1:]:
             try:
                 self._attempt(op, form)
             except Unliftable as e:
                 reason = reason or e.reason
                 continue
             self.converted += 1
+            self._forms[op.index] = form
             return
         self.left[str(op)] = reason
 
@@ -101,6 +118,17 @@ class _Walk:
             self._attempt(op, "between")
         except Unliftable:
             return  # it stays as it is, and reads what it always read
+        self.carried.add(op.index)
+
+    def used(self) -> set[int]:
+        """Of the nodes between, those whose lifted values an FC reads."""
+        read, found = set[str](), set[int]()
+        for op in reversed(self._plan.model.ops):
+            carried = op.index in self.carried and any(name in read for name in op.outputs)
+            found |= {op.index} if carried else set()
+            if carried or self._forms.get(op.index) == "carried":
+                read |= set(op.inputs)
+        return found
 
     # -- both ----------------------------------------------------------------------------------------------------------
 
@@ -166,7 +194,9 @@ class _Walk:
         found = value.layout.shape(value.features, batch)
         op.refuse_if(known is not None and known != found, f"its result is {known} by ONNX and {found} if lifted")
         other = self._plan.other_batch.of(name) if self._plan.other_batch else None
-        same = other is None or (len(other) == len(found) and sum(a != b for a, b in zip(other, found, strict=True)) <= 1)
+        same = other is None or (
+            len(other) == len(found) and sum(a != b for a, b in zip(other, found, strict=True)) <= 1
+        )
         op.refuse_if(not same, "has a result of which several dims follow the batch")
 
     # -- the end -------------------------------------------------------------------------------------------------------
@@ -182,29 +212,32 @@ class _Walk:
                 unused = not any(name in model.consumers for name in op.outputs)
                 needed |= set(op.reads()) if wanted or unused else set()
                 continue
-            if not rewriter.emitted and wanted and not any(name in self._cells for name in op.reads()):
+            if not all(self._restore(rewriter, name) for name in wanted if name in self._cells):
                 rewrite.replaced[op.index] = [_original(self._plan, op)]
                 needed |= set(op.reads())
                 continue
-            for name in wanted:
-                if name in self._cells:
-                    self._restore(rewriter, name)
             _name_like(op, rewriter.emitted)
             rewrite.replaced[op.index] = rewriter.emitted
             needed |= {name for node in rewriter.emitted for name in node.input}
         return rewrite
 
-    def _restore(self, rewriter: CellRewriter, name: str) -> None:
-        cell = self._cells[name]
+    def _restore(self, rewriter: CellRewriter, name: str) -> bool:
+        """Emit what makes the plain value of a cell; false if the original node is as good."""
+        cell, before = self._cells[name], len(rewriter.emitted)
         rewriter.batch = cell.batch
         self._shared.spent = {}  # what was made for nodes behind this one is not there yet
         if cell.rows:
             made = rewriter.shaped(cell.value.tensor, [-1, *cell.rows, *cell.value.features])
         else:
             made = restored(rewriter, cell.value)
+        starts = not any(read in self._cells for read in rewriter.op.reads())
+        if not before and (starts or len(rewriter.emitted) > 1):
+            rewriter.emitted.clear()
+            return False
         last = rewriter.emitted[-1]
         assert last.output[0] == made
         last.output[0] = name
+        return True
 
 
 def _leading_to(plan: Plan) -> set[int]:
