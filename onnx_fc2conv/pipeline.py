@@ -20,7 +20,7 @@ from .plan import Plan
 from .report import Checked, Report, build
 from .rewrite import Rewrite
 from .settings import Settings
-from .structure import straighten
+from .structure import ANY_RANK, IMAGE_RANK, straighten
 
 PROBED_BATCHES = (13, 17)  #: numbers that no exporter bakes into a shape
 
@@ -125,7 +125,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         NothingToConvert, Unliftable, UnreadableModel
     """
     settings = settings or Settings()
-    straight = straighten(model, _known_at_declared_sizes if settings.static else _known)
+    straight = straighten(model, *((_known_at_declared_sizes, ANY_RANK) if settings.static else (_known, IMAGE_RANK)))
     try:
         plan, rewrite = _analyse(straight.model, settings)
     except (NothingToConvert, Unliftable) as e:

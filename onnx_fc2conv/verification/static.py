@@ -47,7 +47,8 @@ class StaticVerifier:
         self._conversion, self._plan = conversion, conversion.plan
         self._proto, self._folder, self._progress = proto, folder, progress
         self._runtime = runtime(conversion.plan.runtime)
-        self._judgement = Judgement(Bounds(conversion), _outputs(conversion.original.graph.output))
+        self._bounds = Bounds(conversion)
+        self._judgement = Judgement(self._bounds, _outputs(conversion.original.graph.output))
         self.outcome = Outcome(f"{self._runtime.name} {self._runtime.version}")
 
     def run(self) -> Outcome:
@@ -108,7 +109,9 @@ class StaticVerifier:
             if self._default is not None:
                 original, converted = self._default
                 check = Check("default run", None, True, (1, 1), note=note)
-                self._compare(check, converted, feeds, original.run(feeds), optimised=True)
+                if self._bounds.all_steps.nodes:  # what is quantised comes out otherwise where it is optimised
+                    expected = original.run(feeds)
+                self._compare(check, converted, feeds, expected, optimised=True)
 
     def _compare(self, check: Check, session: Session, feeds: Feeds, expected: Feeds, optimised: bool = False) -> None:
         try:

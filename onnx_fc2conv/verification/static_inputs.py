@@ -45,7 +45,8 @@ class Inputs(Images):
                 raise VerificationFailed(f"same size: {reason}; --no-verify skips the checks")
         symbolic = any(_is_open(v, 0) for v in self._inputs if v.type.tensor_type.shape.dim)
         self._batch_symbols = {v.type.tensor_type.shape.dim[0].dim_param for v in self._inputs if _is_open(v, 0)} - {""}
-        self.batches = (1, 2) if symbolic else (1,)
+        ranked = [v.type.tensor_type.shape.dim[0].dim_value for v in self._inputs if v.type.tensor_type.shape.dim]
+        self.batches = (1, 2) if symbolic else (*ranked, 1)[:1]
         self._tables = {v.name: _choices(plan, v.name) for v in self._inputs}
         self._require_running(original)
 
@@ -65,7 +66,7 @@ class Inputs(Images):
         )
 
     def draw(self, sizes: object = None, batch: int | None = None) -> Feeds:
-        """One set of inputs; at batch 1 unless told otherwise."""
+        """One set of inputs; at the smallest batch unless told otherwise."""
         batch = batch or self.batches[0]
         feeds = {}
         for value in self._inputs:
