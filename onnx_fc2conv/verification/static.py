@@ -59,7 +59,11 @@ class StaticVerifier:
             UnreadableModel: the original cannot be run.
         """
         self._progress("structure", 0, 2)
-        require_valid(self._proto, self._conversion.original)
+        try:
+            require_valid(self._proto, self._conversion.original)
+        except VerificationFailed:
+            self._require_true_declarations()
+            raise
         require_signature(self._conversion.original, self._proto)
         require_no_fc(self._conversion, self._proto)
         require_limits(self._conversion, self._proto)
@@ -71,6 +75,26 @@ class StaticVerifier:
         self._same_size()
         self._progress("done", 2, 2)
         return self.outcome
+
+    def _require_true_declarations(self) -> None:
+        """Say so if it is the original that declares a shape which its output has not.
+
+        As the signature is kept, that cannot be mended; behind an operator that ONNX does not know it goes unnoticed.
+
+        Raises:
+            UnreadableModel: it does.
+        """
+        self._load()
+        found = self._original.run(Inputs(self._plan, self._original).draw())
+        for value in self._conversion.original.graph.output:
+            if not value.type.tensor_type.HasField("shape"):
+                continue
+            declared = [d.dim_value or d.dim_param or "?" for d in value.type.tensor_type.shape.dim]
+            computed = list(np.shape(found[value.name]))
+            fits = [d == n or isinstance(d, str) for d, n in zip(declared, computed, strict=False)]
+            if len(declared) != len(computed) or not all(fits):
+                reason = f"output '{value.name}' is declared as {declared} and computed as {computed}"
+                raise UnreadableModel(f"{reason}; --static keeps what is declared, so that has to be right first")
 
     def _load(self) -> None:
         name, load, folder = self._runtime.name, self._runtime.load, self._plan.model.folder

@@ -366,7 +366,36 @@ FORMS: dict[str, Static] = {
         {"w": integers((6, 5), dtype=U8, low=0)},
         TOKENS,
         types={"x": UINT8},
+        ops={"ConvInteger": 1, "Transpose": 2, "Reshape": 0},
+    ),
+    "integer tokens of any number": Static(
+        "h = MatMulInteger(x, w)\nc = Cast <to = 1> (h)\nr = Relu(c)\ny = MatMul(r, v)",
+        {"w": integers((6, 5), dtype=U8, low=0), "v": (5, 2)},
+        {"x": ("N", "T", 6)},
+        types={"x": UINT8},
+        ops={"ConvInteger": 1, "Conv": 1, "Transpose": 2, "Reshape": 0},
+    ),
+    "tokens quantised at run time": Static(
+        "q, s, z = DynamicQuantizeLinear(x)\nh = MatMulInteger(q, w, z)\nf = Cast <to = 1> (h)\ny = Mul(f, s)",
+        {"w": integers((6, 5), dtype=U8, low=0)},
+        {"x": ("N", "T", 6)},
         ops={"ConvInteger": 1},
+    ),
+    "tokens, quantised product": Static(
+        "y = QLinearMatMul(x, xs, xz, w, ws, wz, ys, yz)",
+        {
+            "w": integers((6, 5), dtype=U8, low=0),
+            **{name: np.array(1.0, np.float32) for name in ("xs", "ys")},
+            "ws": np.array([1, 2, 1, 0.5, 1], np.float32),
+            "wz": np.zeros(5, U8),
+            **{name: np.array(1, U8) for name in ("xz", "yz")},
+        },
+        {"x": ("N", "T", 6)},
+        types={"x": UINT8},
+        ops={"QLinearConv": 1},
+    ),
+    "rows without a matrix each, of six axes": Static(
+        "y = MatMul(x, w)", {"w": (6, 5)}, {"x": ("N", 2, 1, 2, 2, 6)}, ops={"Conv": 1, "Reshape": 2}
     ),
     "quantised at run time": Static(
         "q, s, z = DynamicQuantizeLinear(x)\nh = MatMulInteger(q, w, z)\nf = Cast <to = 1> (h)\na = Mul(f, s)\n"

@@ -175,3 +175,15 @@ def test_answers_that_are_always_the_same_prove_little() -> None:
     case = Static("h = MatMul(x, w)\ny = Relu(h)", {"w": np.zeros((6, 5), np.float32)}, TOKENS)
     checks = fc2conv.convert(model_of(case), static=True).report.checks
     assert "proves little" in next(c.note for c in checks if c.name == "same size")
+
+
+def test_a_wrong_declaration_is_the_originals() -> None:
+    """Behind an operator that ONNX does not know, nothing tells that a declared shape is wrong; a Conv does."""
+    case = Static("h = com.microsoft.FusedMatMul(x, w)\ny = Relu(h)", {"w": (6, 5)})
+    model = model_of(case)
+    assert fc2conv.convert(model, static=True).report.verified
+    model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 7
+    with pytest.raises(
+        fc2conv.UnreadableModel, match=r"output 'y' is declared as \['N', 5, 7\] and computed as \[1, 5\]"
+    ):
+        fc2conv.convert(model, static=True)

@@ -17,7 +17,7 @@ from .cells import RANKS, CellRewriter, as_blocks, as_images, as_map, as_rows, a
 
 Form = Literal["between", "carried", "last", "before last", "blocks", "images"]
 
-UNKNOWN = (7, 11, 13, 17)  #: stand for the sizes of axes that differ from run to run
+UNKNOWN = (7, 11, 13, 17, 19, 23, 29)  #: stand for the sizes of axes that differ from run to run
 MAX_POSITIONS = 2**26  #: values of a map that a view is judged on
 
 
@@ -99,6 +99,15 @@ class Operands:
             self.batch = found.batch if found and found.features else 1
             self.rows = found.features[:-1] if found and self.form == "images" else ()
             self.batch *= prod(self.rows)
+
+    @property
+    def has_stack(self) -> bool:
+        """True if a constant that is multiplied is a stack of matrices, not one."""
+        shapes = [self.plan.shapes.of(self.op.inputs[i]) for i in self.op.multiplied if self._is_static(i)]
+        return any(len(shape) > 2 and prod(shape[:-2]) > 1 for shape in shapes if shape)
+
+    def _is_static(self, i: int) -> bool:
+        return self.op.inputs[i] in self.plan.constants.static
 
     def _is_cell(self, name: str) -> bool:
         return self.form in ("between", "carried") and name in self.cells and self.cells[name].stays

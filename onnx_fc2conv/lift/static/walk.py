@@ -28,7 +28,7 @@ POSITIONS = frozenset(("positions made by an FC", "pool over the window"))  #: f
 #: families that do the same to a value whatever the sizes of its other axes are, and what they may then emit
 ANY_SIZE = frozenset(("elementwise", "elementwise, broadcasting", "quantise", "linear", "quantised linear"))
 FIXED_SIZE = frozenset("Reshape Expand Gather Slice Concat Shape MatMul Einsum AveragePool MaxPool".split())
-FORMS: tuple[Form, ...] = ("carried", "last", "before last", "blocks", "images")  #: of an FC's operand, best first
+FORMS: tuple[Form, ...] = ("carried", "last", "before last", "images", "blocks")  #: of an FC's operand, best first
 
 
 def lift_static(plan: Plan) -> tuple[Plan, Rewrite]:
@@ -170,7 +170,8 @@ class _Walk:
             convs = [node for node in rewriter.emitted if node.op_type in CONVS]
             groups = {a.i for node in convs for a in node.attribute if a.name == "group"}
             op.refuse_if(not groups, "is not lifted as a Conv")
-            op.refuse_if(groups != {1} and operands.form != "blocks", "would need a copy of its weights for each row")
+            copies = groups != {1} and (operands.form != "blocks" or not operands.has_stack)
+            op.refuse_if(copies, "would need a copy of its weights for each row")
         if operands.any_size:
             fixed = any(node.op_type in FIXED_SIZE for node in rewriter.emitted)
             op.refuse_if(fixed or RULES[op.kind].family not in ANY_SIZE, "reads a value of a size that is not known")
@@ -192,7 +193,9 @@ class _Walk:
         """What was lifted has the shape that ONNX infers for the original, at both batch sizes."""
         known = self._shared.shapes.of(name)
         found = value.layout.shape(value.features, batch)
-        op.refuse_if(known is not None and known != found, f"its result is {known} by ONNX and {found} if lifted")
+        op.refuse_if(
+            known is not None and known != found, "ONNX infers another shape for its result than a Conv would give"
+        )
         other = self._plan.other_batch.of(name) if self._plan.other_batch else None
         same = other is None or (
             len(other) == len(found) and sum(a != b for a, b in zip(other, found, strict=True)) <= 1
