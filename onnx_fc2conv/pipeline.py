@@ -156,15 +156,27 @@ def _known_at_declared_sizes(model: Model) -> tuple[Constants, dict[str, list[in
 
 
 def _at_two_batches(model: Model) -> tuple[shapes.Shapes, shapes.Shapes | None]:
-    """Shapes at the declared batch size, or at two where it is symbolic and the model runs on several images."""
+    """Shapes at the declared batch size, or at two where it is symbolic."""
     declared = shapes.declared_batch(model)
     if declared is not None:
         return shapes.infer(model, declared), None
     batch, other = PROBED_BATCHES
-    several = shapes.infer(model, batch)
-    if not shapes.can_run(model, several):
-        return shapes.infer(model, 1), None
-    return several, shapes.infer(model, other)
+    return shapes.infer(model, batch), shapes.infer(model, other)
+
+
+def _analyse_static(model: Model, settings: Settings) -> tuple[Plan, Rewrite]:
+    """Find and lift the FC nodes where no size changes.
+
+    Where views only make sense for one image, and the model does not run on several, it is read as one for one image.
+    """
+    known, other = _at_two_batches(model)
+    runs = other is None or shapes.can_run(model, known)
+    try:
+        found = replace(heads.find_static(model, known, other), runtime=settings.runtime)
+        return lift_static(found, one_image=runs)
+    except BatchBaked:
+        found = replace(heads.find_static(model, shapes.infer(model, 1), None), runtime=settings.runtime)
+        return lift_static(found)
 
 
 def _analyse(model: Model, settings: Settings | None = None) -> tuple[Plan, Rewrite]:
@@ -174,7 +186,7 @@ def _analyse(model: Model, settings: Settings | None = None) -> tuple[Plan, Rewr
     told from a constant. Models whose exporter baked one image in (``Reshape[1, -1]``) only make sense at one.
     """
     if settings is not None and settings.static:
-        return lift_static(replace(heads.find_static(model, *_at_two_batches(model)), runtime=settings.runtime))
+        return _analyse_static(model, settings)
     declared = shapes.declared_batch(model)
     if declared is not None:
         return _lifted(model, shapes.infer(model, declared), None, settings)

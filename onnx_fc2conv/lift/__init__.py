@@ -84,15 +84,16 @@ def lift(plan: Plan) -> Rewrite:
     return shared.rewrite
 
 
-def lift_static(plan: Plan) -> tuple[Plan, Rewrite]:
+def lift_static(plan: Plan, one_image: bool = True) -> tuple[Plan, Rewrite]:
     """Lift the FC nodes where no size changes; the plan comes back with what was found. See ``static``.
 
     Raises:
         NothingToConvert: no FC node can be lifted.
+        BatchBaked: unless views that make sense for ``one_image`` only are left alone: there is one.
         Unliftable: the opset is too old.
     """
     _require_opset(plan)
-    return static.lift_static(plan)
+    return static.lift_static(plan, one_image)
 
 
 def _require_opset(plan: Plan) -> None:

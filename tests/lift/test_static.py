@@ -625,3 +625,37 @@ def test_an_fc_inside_of_a_function_is_written_out() -> None:
     assert len(result.report.restructured) == 2
     feeds = feeds_of(model, 2)
     np.testing.assert_array_equal(session(result.model).run(None, feeds)[0], feeds["x"] @ integers((6, 5)))
+
+
+ONE_IMAGE = {
+    # views that make sense for one image only, in models that declare any number
+    "flattened": Static(
+        "f = Reshape(x, s)\ny = MatMul(f, w)", {"w": (12, 5), "s": np.array([1, -1])}, {"x": ("N", 3, 4)}
+    ),
+    "of a fixed shape": Static(
+        "h = MatMul(x, w)\nf = Reshape(h, s)\ny = MatMul(f, v)",
+        {"w": (6, 4), "s": np.array([1, 2, 2]), "v": (2, 3)},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ONE_IMAGE.values(), ids=ONE_IMAGE.keys())
+def test_a_model_for_one_image_that_declares_any_number(case: Static) -> None:
+    original = model_of(case)
+    result = fc2conv.convert(original, static=True)
+    assert result.report.left == []
+    feeds = feeds_of(original, 1)
+    for a, b in zip(session(original).run(None, feeds), session(result.model).run(None, feeds), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(c.passed is None and "runs with one image only" in c.note for c in result.report.checks)
+
+
+def test_a_shape_that_inference_does_not_know_is_no_reason_to_take_the_batch_for_one() -> None:
+    case = Static(
+        "z = NonZero(x)\nq = Shape(z)\nd = Shape(x)\nn = Gather(d, i)\nu = Unsqueeze(n, i1)\n"
+        "s = Concat <axis = 0> (u, rest)\nr = Reshape(x, s)\nh = MatMul(r, w)\ny = Relu(h)",
+        {"w": (3, 5), "i": np.array(0), "i1": np.array([0]), "rest": np.array([2, 3])},
+        outputs=("y", "q"),
+        ops={"Conv": 1},
+    )
+    assert_static(case)

@@ -18,7 +18,7 @@ from .cells import RANKS, CellRewriter, as_blocks, as_images, as_map, as_rows, a
 Form = Literal["between", "carried", "last", "before last", "blocks", "images"]
 
 UNKNOWN = (7, 11, 13, 17, 19, 23, 29)  #: stand for the sizes of axes that differ from run to run
-MAX_POSITIONS = 2**26  #: values of a map that a view is judged on
+MAX_POSITIONS = 2**24  #: values of a map that a view is judged on
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
-from ...errors import NothingToConvert, Unliftable
+from ...errors import BatchBaked, NothingToConvert, Unliftable
 from ...ops import VIEWS, Op
 from ...plan import FeatureMap, Plan
 from ...rewrite import Rewrite, Windowed
@@ -31,11 +31,12 @@ FIXED_SIZE = frozenset("Reshape Expand Gather Slice Concat Shape MatMul Einsum A
 FORMS: tuple[Form, ...] = ("carried", "last", "before last", "images", "blocks")  #: of an FC's operand, best first
 
 
-def lift_static(plan: Plan) -> tuple[Plan, Rewrite]:
+def lift_static(plan: Plan, one_image: bool = True) -> tuple[Plan, Rewrite]:
     """Convert every FC node that can be.
 
     Args:
         plan: the head is the FC nodes that have a constant weight.
+        one_image: leave alone what makes sense for a batch of one only.
 
     Returns:
         The plan with what was found (the maps and vectors that FC nodes read, all nodes that were replaced, the FC
@@ -43,8 +44,11 @@ def lift_static(plan: Plan) -> tuple[Plan, Rewrite]:
 
     Raises:
         NothingToConvert: there is none; the error names the first, and why.
+        BatchBaked: a view makes sense for a batch of one only, and is not to be left alone.
     """
     walk = _walked(plan, _leading_to(plan))
+    if walk.baked is not None and not one_image:
+        raise walk.baked
     if not walk.converted:
         node, reason = next(iter((plan.left | walk.left).items()))
         raise NothingToConvert(f"no fully connected node can become a Conv: {reason}", node)
@@ -71,6 +75,7 @@ class _Walk:
         left: FC nodes that stay as they are, and why.
         converted: how many became Convs.
         carried: positions of the nodes between them that are lifted.
+        baked: the first view that makes sense for a batch of one only.
     """
 
     def __init__(self, plan: Plan, leading: set[int]) -> None:
@@ -84,6 +89,7 @@ class _Walk:
         self.left: dict[str, str] = {}
         self.converted = 0
         self.carried: set[int] = set()
+        self.baked: BatchBaked | None = None
 
     def visit(self, op: Op) -> None:
         """Convert the node, carry its value on, or leave it."""
@@ -116,9 +122,12 @@ class _Walk:
     def _carry(self, op: Op) -> None:
         try:
             self._attempt(op, "between")
+        except BatchBaked as e:
+            self.baked = self.baked or e
         except Unliftable:
-            return  # it stays as it is, and reads what it always read
-        self.carried.add(op.index)
+            pass  # it stays as it is, and reads what it always read
+        else:
+            self.carried.add(op.index)
 
     def used(self) -> set[int]:
         """Of the nodes between, those whose lifted values an FC reads."""
