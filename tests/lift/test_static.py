@@ -354,6 +354,38 @@ FORMS: dict[str, Static] = {
         {"w": (3, 5), "v": (5, 2), "s": np.array([-1, 3])},
         ops={"Conv": 2},
     ),
+    "tokens of any number, pooled": Static(
+        "h = MatMul(x, w)\np = ReduceMax <keepdims = 0, axes = [1]> (h)\ny = MatMul(p, v)",
+        {"w": (6, 5), "v": (5, 4)},
+        {"x": ("N", "T", 6)},
+        ops={"Conv": 2, "ReduceMax": 1, "MaxPool": 0},
+    ),
+    "tokens of a fixed number, pooled": Static(
+        "h = MatMul(x, w)\np = ReduceMax <keepdims = 0, axes = [1]> (h)\ny = MatMul(p, v)",
+        {"w": (6, 5), "v": (5, 4)},
+        TOKENS,
+        ops={"Conv": 2, "ReduceMax": 0, "MaxPool": 1},
+    ),
+    "a form that one FC cannot take and another can": Static(
+        "a = MatMul(x, s)\nb = MatMul(x, w)\ny = Add(a, b)",
+        {"s": (3, 6, 5), "w": (6, 5)},
+        {"x": ("N", 3, 2, 6)},
+        ops={"Conv": 2, "Transpose": 2},
+    ),
+    "views that end at no FC": Static(
+        "h = MatMul(x, w)\nr = Reshape(h, s)\na = Relu(r)\nt = Transpose <perm = [0, 2, 1]> (a)\nd = Hardmax(t)\n"
+        "f = Flatten(d)\ny = MatMul(f, v)",
+        {"w": (6, 6), "s": np.array([0, 2, 3]), "v": (6, 4)},
+        ops={"Conv": 2, "Squeeze": 2, "Reshape": 1, "Transpose": 1, "Gather": 0, "Relu": 1},  # as they were
+    ),
+    "maps side by side, read again and put out": Static(
+        CONV + "f = Flatten(m)\ng = Flatten(x)\nj = Concat <axis = 1> (f, g)\nr = Relu(j)\na = Gemm(r, w)\n"
+        "h = Hardmax(r)\nb = Gemm(h, w)\ny = Add(a, b)",
+        BACKBONE | {"w": (50, 5)},
+        MAP,
+        outputs=("y", "r"),
+        ops={"Gemm": 0},
+    ),
     # quantised
     "integers": Static(
         "h = MatMulInteger(x, w)\nf = Cast <to = 1> (h)\ny = MatMul(f, v)",
