@@ -68,11 +68,11 @@ def convert(
             along an axis and so many input or output channels.
 
     Returns:
-        The converted model, the report, and the geometry of every output.
+        The converted model, the report, and the geometry of every output; of a static conversion, of none.
 
     Raises:
         UnreadableModel: the source is missing or damaged.
-        NothingToConvert: no FC node stands behind a feature map.
+        NothingToConvert: no FC node stands behind a feature map; if ``static``, none can become a Conv.
         Unliftable: a node cannot be converted exactly; ``error.node`` and ``error.reason`` say which and why.
         VerificationFailed: a check found a difference.
         UsageError: an option does not fit the model.
