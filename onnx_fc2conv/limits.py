@@ -95,6 +95,7 @@ class _Pieces:
         self._nodes: list[NodeProto] = []
         self._crops: dict[tuple[Range, ...], str] = {}
         self._units = 1
+        self._last: tuple[str, np.ndarray] | None = None
 
     def of(self, node: NodeProto) -> list[NodeProto]:
         """The nodes that take the place of this one; itself, if it is within the limits."""
@@ -209,11 +210,12 @@ class _Pieces:
         return array.shape if array is not None else ()
 
     def _values(self, name: str) -> np.ndarray:
-        if name in self._stored:
-            return read(self._stored[name], self._plan.model.folder)
-        array = self._plan.constants.get(name)
-        assert array is not None
-        return array.values
+        """A constant; the last one is kept, because all its parts are made in a row."""
+        if self._last is None or self._last[0] != name:
+            array = None if name in self._stored else self._plan.constants.get(name)
+            values = read(self._stored[name], self._plan.model.folder) if array is None else array.values
+            self._last = name, values
+        return self._last[1]
 
     def _slice(self, name: str, index: tuple[Range, ...]) -> str:
         if all(r == (0, n) for r, n in zip(index, self._dims(name), strict=True)):

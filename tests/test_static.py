@@ -18,7 +18,7 @@ from onnx_fc2conv.geometry import METADATA_KEY
 from onnx_fc2conv.ops import FULLY_CONNECTED
 from onnx_fc2conv.report import markdown, print_report
 
-from .lift.test_static import FORMS, model_of, signature
+from .lift.test_static import FORMS, Static, model_of, signature
 from .networks import assert_close, session
 from .test_cli import EXACT, MODELS, call
 
@@ -144,3 +144,16 @@ def test_a_static_conversion_is_no_sliding_one() -> None:
         fc2conv.verify(EXACT, fc2conv.convert(EXACT, static=True).model)
     with pytest.raises(fc2conv.VerificationFailed, match="structure: input 'input' has another type or shape"):
         fc2conv.verify(EXACT, fc2conv.convert(EXACT).model, static=True)
+
+
+def test_many_heads_stay_on_one_screen() -> None:
+    """A model may read an FC's input at many places; the report file lists them all."""
+    text = "\n".join(f"s{i} = Softmax(x)\nh{i} = MatMul(s{i}, w)" for i in range(30))
+    sums = "\n".join(f"a{i} = Add({'h0' if i == 1 else f'a{i - 1}'}, h{i})" for i in range(1, 30))
+    case = Static(f"{text}\n{sums}\ny = Relu(a29)", {"w": (6, 5)})
+    report = fc2conv.convert(model_of(case), static=True, verify=False).report
+    assert len(report.heads) == 30
+    shown = printed(report)
+    assert "... and 27 more heads" in shown
+    assert shown.count("head behind") == 3
+    assert markdown(report).count("## Head behind") == 30

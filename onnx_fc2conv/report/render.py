@@ -11,6 +11,7 @@ from .data import CheckRow, NodeRow, OutputRow, Report
 
 PIPED_WIDTH = 120
 MOST_NODES = 6  #: in place of one, named one by one
+MOST_TABLES = 4  #: of heads, on a terminal
 MOST_LINES = 8  #: of one kind, on a terminal
 
 
@@ -46,10 +47,13 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
             t.add_row(*(Text(printable(cell)) for cell in row))
         console.print(t)
 
-    for head in report.heads:
+    tables = report.heads if len(report.heads) <= MOST_TABLES else report.heads[: MOST_TABLES - 1]
+    for head in tables:
         rows = _node_cells(head.nodes)
         shown = rows if len(rows) <= 14 else [*rows[:7], ("...", f"{len(rows) - 12} more", "...", ""), *rows[-5:]]
         table(f"head behind '{head.feature_map}' {head.feature_map_shape}", ("node", "from", "to", "kernel"), shown)
+    if len(tables) < len(report.heads):
+        console.print(f"... and {len(report.heads) - len(tables)} more heads")
     if report.outputs:
         outputs = _output_cells(report.outputs)
         shown = outputs if len(outputs) <= 8 else [*outputs[:7], (f"... {len(outputs) - 7} more", "", "", "", "")]
