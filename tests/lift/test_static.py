@@ -163,6 +163,9 @@ FORMS: dict[str, Static] = {
     "a vector without a batch": Static("y = MatMul(x, w)", {"w": (6, 5)}, {"x": (6,)}, ops={"Conv": 1}),
     "a vector as its weight": Static("y = MatMul(x, w)", {"w": (6,)}, ops={"Conv": 1}),
     "einsum": Static('y = Einsum <equation = "nk,km->nm"> (x, w)', {"w": (6, 5)}, ops={"Conv": 1}),
+    "einsum, a matrix for each row": Static(
+        'y = Einsum <equation = "n...k,...km->n...m"> (x, w)', {"w": (3, 4, 5)}, {"x": ("N", 3, 4)}, ops={"Conv": 1}
+    ),
     "a shared weight": Static("h = MatMul(x, w)\nr = Relu(h)\ny = MatMul(r, w)", {"w": (6, 6)}, ops={"Conv": 2}),
     "one value read by two": Static(
         "a = MatMul(x, w)\nb = MatMul(x, v)\ny = Concat <axis = 1> (a, b)",
@@ -503,6 +506,10 @@ NOTHING = {
         "Gemm 'y': .* sums over the batch",
     ),
     "left of a matrix": (Static("y = MatMul(w, x)", {"w": (5, 4)}, {"x": (4, 6)}), "MatMul 'y': .* the batch"),
+    "outer product": (
+        Static('y = Einsum <equation = "nk,m->nkm"> (x, w)', {"w": (5,)}),
+        "Einsum 'y': .* would need a copy of its weights for each row",
+    ),
     "a type without Conv": (
         Static("y = MatMul(x, w)", {"w": (6, 5)}, dtype=np.float64),
         "MatMul 'y': .* onnxruntime's CPU provider has no float64 Conv",
@@ -663,6 +670,9 @@ ONE_IMAGE = {
     # views that make sense for one image only, in models that declare any number
     "flattened": Static(
         "f = Reshape(x, s)\ny = MatMul(f, w)", {"w": (12, 5), "s": np.array([1, -1])}, {"x": ("N", 3, 4)}
+    ),
+    "merged with the rows": Static(
+        "f = Reshape(x, s)\ny = MatMul(f, w)", {"w": (4, 5), "s": np.array([3, 4])}, {"x": ("N", 3, 4)}
     ),
     "of a fixed shape": Static(
         "h = MatMul(x, w)\nf = Reshape(h, s)\ny = MatMul(f, v)",

@@ -173,6 +173,8 @@ class Operands:
         if self.form in ("last", "before last"):
             return self._noted(name, as_rows(rewriter, name, features, elem_type, self.form == "last"), features)
         rewriter.refuse_if(found.any_size, f"the shape of its input '{name}' is not known")
+        counted = self.form == "images" and self.op.op_type == "Einsum"
+        rewriter.refuse_if(counted, "names its axes, so it takes no other number of them")
         form = as_blocks if self.form == "blocks" else as_images
         return self._noted(name, form(rewriter, name, features, elem_type), features)
 

@@ -9,6 +9,7 @@ here but the model that has no FC to convert.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 from onnx import NodeProto
 
@@ -104,18 +105,20 @@ class _Walk:
     # -- FC nodes ------------------------------------------------------------------------------------------------------
 
     def _convert(self, op: Op) -> None:
-        reason = ""
+        reason, baked = "", None
         cells = any(name in self._cells and self._cells[name].stays for name in op.inputs)
         for form in FORMS if cells else FORMS[1:]:
             try:
                 self._attempt(op, form)
             except Unliftable as e:
                 reason = reason or e.reason
+                baked = baked or (e if isinstance(e, BatchBaked) else None)
                 continue
             self.converted += 1
             self._forms[op.index] = form
             return
         self.left[str(op)] = reason
+        self.baked = self.baked or baked
 
     # -- what is between them ------------------------------------------------------------------------------------------
 
@@ -191,17 +194,22 @@ class _Walk:
             flat = bool(value.unread or value.parts or len(value.features) == 1)
             stays = flat and operands.form not in ("images", "blocks")
             op.refuse_if(not is_product and not stays, "has several axes of features, so its own form is better")
-            if not operands.any_size and operands.form != "images":
-                self._require_shape(op, name, value, operands.batch)
+            if not operands.any_size:
+                self._require_shape(op, name, self._shape_of(value, operands))
             cells[name] = Cell(value, operands.batch, operands.any_size, stays, operands.rows)
             if not self._shared.shapes.elem_types.get(name):
                 self._shared.shapes.elem_types[name] = value.elem_type
         return cells
 
-    def _require_shape(self, op: Op, name: str, value: Windowed, batch: int) -> None:
+    def _shape_of(self, value: Windowed, operands: Operands) -> tuple[int, ...]:
+        """The shape that the value has once it is restored."""
+        if operands.rows:
+            return (operands.batch // prod(operands.rows), *operands.rows, *value.features)
+        return value.layout.shape(value.features, operands.batch)
+
+    def _require_shape(self, op: Op, name: str, found: tuple[int, ...]) -> None:
         """What was lifted has the shape that ONNX infers for the original, at both batch sizes."""
         known = self._shared.shapes.of(name)
-        found = value.layout.shape(value.features, batch)
         op.refuse_if(
             known is not None and known != found, "ONNX infers another shape for its result than a Conv would give"
         )
