@@ -18,6 +18,7 @@ from .test_registry import modules
 from .test_static import signature
 
 EVERY = 15  #: of all rows, one in so many
+LEFT = ("would need a copy of its weights", "computed at run time")  #: why there may be nothing to convert
 ROWS: dict[str, Lifts] = {
     f"{module.__name__.rsplit('.', 1)[1]}: {name}": row
     for module in modules()
@@ -32,7 +33,8 @@ def test_row(name: str) -> None:
     try:
         result = fc2conv.convert(original, static=True, verify=False)
     except fc2conv.NothingToConvert as e:
-        assert "would need a copy of its weights" in e.reason or "computed at run time" in e.reason
+        if not any(reason in e.reason for reason in LEFT):
+            raise
         return
     assert signature(result.model) == signature(original)
     elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(row.head.dtype))
