@@ -53,6 +53,9 @@ def convert(
     verify: bool = True,
     require_exact: bool = False,
     runtime: str = "onnxruntime",
+    static: bool = False,
+    max_kernel: int | None = None,
+    max_channels: int | None = None,
 ) -> Result:
     """Convert a model; the argument is never changed and nothing is written until ``Result.save``.
 
@@ -70,13 +73,16 @@ def convert(
         require_exact: refuse models whose answers can differ from the original's on image crops.
         runtime: what runs the checks, ``"onnxruntime"`` or ``"reference"`` (onnx.reference: slow, takes float64 and
             bfloat16 too).
+        static: change no size: every FC becomes a Conv, and all inputs and outputs keep their names, types and shapes.
+        max_kernel, max_channels: split every Conv that is written into smaller exact ones, of at most so large a kernel
+            along an axis and so many input or output channels.
 
     Returns:
-        The converted model, the report, and the geometry of every output.
+        The converted model, the report, and the geometry of every output; of a static conversion, of none.
 
     Raises:
         UnreadableModel: the source is missing or damaged.
-        NothingToConvert: no FC node stands behind a feature map.
+        NothingToConvert: no FC node stands behind a feature map; if ``static``, none can become a Conv.
         Unliftable: a node cannot be converted exactly; ``error.node`` and ``error.reason`` say which and why.
         VerificationFailed: a check found a difference.
         UsageError: an option does not fit the model.
@@ -89,6 +95,9 @@ def convert(
         require_exact=require_exact,
         verify=verify,
         runtime=runtime,
+        static=static,
+        max_kernel=max_kernel,
+        max_channels=max_channels,
     )
     return pipeline.convert(source, settings)
 
@@ -100,9 +109,20 @@ def inspect(
     dynamic_batch: bool = False,
     output: str = "map",
     runtime: str = "onnxruntime",
+    static: bool = False,
+    max_kernel: int | None = None,
+    max_channels: int | None = None,
 ) -> Report:
     """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
-    settings = Settings(global_pool=global_pool, dynamic_batch=dynamic_batch, output=output, runtime=runtime)
+    settings = Settings(
+        global_pool=global_pool,
+        dynamic_batch=dynamic_batch,
+        output=output,
+        runtime=runtime,
+        static=static,
+        max_kernel=max_kernel,
+        max_channels=max_channels,
+    )
     return pipeline.inspect(source, settings)
 
 
@@ -129,13 +149,16 @@ def verify(
     dynamic_batch: bool = False,
     output: str = "map",
     runtime: str = "onnxruntime",
+    static: bool = False,
+    max_kernel: int | None = None,
+    max_channels: int | None = None,
 ) -> Report:
     """Check a converted model against its original.
 
     Args:
         original: path, ModelProto or Graph of the model before conversion.
         converted: the same of the model after it, whoever wrote or edited it since.
-        sizes, global_pool, dynamic_batch, output, runtime: as in ``convert``.
+        sizes, global_pool, dynamic_batch, output, runtime, static, max_kernel, max_channels: as in ``convert``.
 
     Raises:
         VerificationFailed: a check found a difference.
@@ -147,5 +170,8 @@ def verify(
         dynamic_batch=dynamic_batch,
         output=output,
         runtime=runtime,
+        static=static,
+        max_kernel=max_kernel,
+        max_channels=max_channels,
     )
     return pipeline.verify(original, converted, settings)

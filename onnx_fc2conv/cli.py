@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import fields
+from functools import partial
 from io import TextIOWrapper
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._version import __version__
 from .errors import Fc2ConvError, UsageError, printable
-from .settings import Settings, parse_size
+from .settings import Settings, parse_count, parse_size
 
 if TYPE_CHECKING:
     from .report import Report
@@ -53,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
             extras["action"] = "store_false" if f.default else "store_true"
         else:
             extras["metavar"] = f.metadata["metavar"]
+            if "count" in f.metadata:
+                extras["type"] = partial(parse_count, flag)
             if "choices" in f.metadata:
                 extras |= {"choices": f.metadata["choices"], "default": f.default}
         result.add_argument(flag, **extras)

@@ -39,6 +39,7 @@ class Conversion:
         batch_freed: the original takes one image at a time, and the converted model any number.
         unbaked: which nodes carried the trained size, and what took their place, one line each.
         forms: the form of every lifted output that is not its map.
+        limits: the largest kernel and the most channels of a Conv that is written; ``None`` for any.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Conversion:
     unbaked: tuple[str, ...] = ()
     batch_freed: bool = False
     forms: dict[str, OutputForm] = field(default_factory=dict)
+    limits: tuple[int | None, int | None] = (None, None)
 
     @property
     def map_outputs(self) -> list[str]:
@@ -111,6 +113,8 @@ class Conversion:
         Raises:
             UsageError: the model cannot have an asked size, or its inputs were trained at different ones.
         """
+        if self.plan.static:
+            return []
         if not asked:
             return [
                 {

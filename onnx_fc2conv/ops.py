@@ -38,6 +38,7 @@ REDUCTIONS = frozenset(
     ReduceSumSquare""".split()
 )
 STANDARD_DOMAINS = ("", "ai.onnx")
+MULTIPLIED = {"QLinearMatMul": (0, 3), "QGemm": (0, 3)}  #: where an FC has its operands, if not at 0 and 1
 
 
 @dataclass(eq=False)
@@ -145,6 +146,14 @@ class Op:
         """The error that names this node as one that fits one size of its map only; raise it."""
         return PositionDependent(reason, str(self))
 
+    @property
+    def multiplied(self) -> list[int]:
+        """Of an FC, the positions of the inputs that it multiplies."""
+        count = len(self.inputs)
+        if self.op_type == "Einsum":
+            return list(range(count))
+        return [i for i in MULTIPLIED.get(self.op_type, (0, 1)) if i < count]
+
     def reads(self) -> Iterable[str]:
         """Names of all values that the node needs, those of its subgraphs included."""
         yield from (name for name in self.inputs if name)
@@ -179,6 +188,17 @@ class Model:
         return [o.name for o in self.proto.graph.output]
 
     @cached_property
+    def names(self) -> set[str]:
+        """Names of all values and nodes."""
+        graph = self.proto.graph
+        parts = (graph.input, graph.output, graph.initializer, graph.value_info)
+        found = {value.name for part in parts for value in part}
+        found |= {t.values.name for t in graph.sparse_initializer}
+        for op in self.ops:
+            found |= {op.name, *op.outputs, *op.reads()}
+        return found
+
+    @cached_property
     def producer(self) -> dict[str, Op]:
         """The node that makes each value."""
         return {name: op for op in self.ops for name in op.outputs if name}
@@ -193,14 +213,10 @@ class Model:
         return found
 
 
-def names_of(model: Model) -> set[str]:
-    """Every name of a value or a node that a model uses."""
-    graph = model.proto.graph
-    names = {value.name for part in (graph.input, graph.output, graph.initializer, graph.value_info) for value in part}
-    names |= {t.values.name for t in graph.sparse_initializer}
-    for op in model.ops:
-        names |= {op.name, *op.outputs, *op.reads()}
-    return names
+def title(node: onnx.NodeProto) -> str:
+    """How messages name a stored node, as ``str`` of its ``Op`` does: ``Gemm 'fc1'``."""
+    kind = node.op_type if node.domain in STANDARD_DOMAINS else f"{node.domain}.{node.op_type}"
+    return f"{kind} '{node.name or next((o for o in node.output if o), '?')}'"
 
 
 def view(proto: onnx.ModelProto, folder: str) -> Model:

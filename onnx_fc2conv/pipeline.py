@@ -8,21 +8,21 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import forms, heads, model_io, shapes, spatial
+from . import forms, heads, limits, model_io, shapes, spatial
 from .assemble import assemble
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
-from .conversion import Conversion
+from .conversion import Conversion, Sizes
 from .errors import BatchBaked, NothingToConvert, Unliftable, UsageError
 from .geometry import METADATA_KEY, Geometry
 from .handover import hand_over
-from .lift import lift
+from .lift import lift, lift_static
 from .ops import Model
 from .plan import Plan
-from .report import Report, build
+from .report import Checked, Report, build
 from .rewrite import Rewrite
 from .settings import Settings
-from .structure import straighten
+from .structure import ANY_RANK, IMAGE_RANK, straighten
 
 PROBED_BATCHES = (13, 17)  #: numbers that no exporter bakes into a shape
 
@@ -84,9 +84,7 @@ def convert(source: Any, settings: Settings, progress: Progress = _no_progress) 
     sizes = conversion.sizes(settings.sizes)
     outcome = None
     if settings.verify:
-        from .verification import Verifier
-
-        outcome = Verifier(conversion, conversion.proto, model.folder, progress).run(sizes)
+        outcome = _checked(conversion, conversion.proto, model.folder, progress, sizes)
     report = build(conversion, sizes, outcome, hand_over(conversion, conversion.proto, sizes))
     return Result(conversion.proto, report, conversion.geometry, model.folder, source, settings.runtime)
 
@@ -105,13 +103,20 @@ def verify(original: Any, converted: Any, settings: Settings, progress: Progress
         VerificationFailed: a check found a difference.
         Fc2ConvError: the original could not have been converted, or a file cannot be read.
     """
-    from .verification import Verifier
-
     conversion = prepare(*model_io.load(original), settings)
     given, _ = model_io.load(converted)
     sizes = conversion.sizes(settings.sizes)
-    outcome = Verifier(conversion, given.proto, given.folder, progress).run(sizes)
+    outcome = _checked(conversion, given.proto, given.folder, progress, sizes)
     return build(conversion, sizes, outcome, hand_over(conversion, given.proto, sizes))
+
+
+def _checked(conversion: Conversion, proto: ModelProto, folder: str, progress: Progress, sizes: list[Sizes]) -> Checked:
+    """All checks of a model against what the conversion should be."""
+    from .verification import StaticVerifier, Verifier
+
+    if conversion.plan.static:
+        return StaticVerifier(conversion, proto, folder, progress).run()
+    return Verifier(conversion, proto, folder, progress).run(sizes)
 
 
 def prepare(model: Model, name: str, settings: Settings | None = None) -> Conversion:
@@ -120,9 +125,10 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     Raises:
         NothingToConvert, Unliftable, UnreadableModel
     """
-    straight = straighten(model, _known)
+    settings = settings or Settings()
+    straight = straighten(model, *((_known_at_declared_sizes, ANY_RANK) if settings.static else (_known, IMAGE_RANK)))
     free, one_image = straight.model, 0
-    if settings and settings.dynamic_batch:
+    if settings.dynamic_batch:
         free, one_image = shapes.with_free_batch(free)
     try:
         known = resolved(lambda readings: followed(free, settings, readings))
@@ -134,13 +140,25 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         raise Unliftable(
             "branches hide which axes of the image are spatial, so what was decided by its shape is not sure"
         )
+    limits.split(plan, rewrite, settings.max_kernel, settings.max_channels)
     converted = assemble(plan, rewrite)
-    geometry = spatial.free(converted, plan, rewrite)
+    geometry = spatial.keep(converted) if plan.static else spatial.free(converted, plan, rewrite)
     if one_image:
         _require_batch(plan, rewrite)
-    given = forms.apply(converted, plan, rewrite, (settings or Settings()).output)
-    changes = straight.changes, known.changes
-    return Conversion(name, plan, rewrite, converted, geometry, model.proto, *changes, bool(one_image), given)
+    given = forms.apply(converted, plan, rewrite, settings.output)
+    return Conversion(
+        name,
+        plan,
+        rewrite,
+        converted,
+        geometry,
+        model.proto,
+        straight.changes,
+        known.changes,
+        bool(one_image),
+        given,
+        settings.limits,
+    )
 
 
 def _require_batch(plan: Plan, rewrite: Rewrite) -> None:
@@ -183,12 +201,43 @@ def _known(model: Model) -> tuple[Constants, dict[str, list[int]]]:
     return constants, {image.name: image.spatial for image in images}
 
 
+def _known_at_declared_sizes(model: Model) -> tuple[Constants, dict[str, list[int]]]:
+    """The same where no size changes: no axis has to be known for one of an image."""
+    return heads.constants_of(model, *_at_two_batches(model)), {}
+
+
+def _at_two_batches(model: Model) -> tuple[shapes.Shapes, shapes.Shapes | None]:
+    """Shapes at the declared batch size, or at two where it is symbolic."""
+    declared = shapes.declared_batch(model)
+    if declared is not None:
+        return shapes.infer(model, declared), None
+    batch, other = PROBED_BATCHES
+    return shapes.infer(model, batch), shapes.infer(model, other)
+
+
+def _analyse_static(model: Model, settings: Settings) -> tuple[Plan, Rewrite]:
+    """Find and lift the FC nodes where no size changes.
+
+    Where views only make sense for one image, and the model does not run on several, it is read as one for one image.
+    """
+    known, other = _at_two_batches(model)
+    runs = other is None or shapes.can_run(model, known)
+    try:
+        found = replace(heads.find_static(model, known, other), runtime=settings.runtime)
+        return lift_static(found, one_image=runs)
+    except BatchBaked:
+        found = replace(heads.find_static(model, shapes.infer(model, 1), None), runtime=settings.runtime)
+        return lift_static(found)
+
+
 def _analyse(model: Model, settings: Settings | None = None, readings: Readings | None = None) -> tuple[Plan, Rewrite]:
     """Find and lift the heads.
 
     Where the batch is symbolic, shapes are inferred for two batch sizes, so that a number that contains the batch is
     told from a constant. Models whose exporter baked one image in (``Reshape[1, -1]``) only make sense at one.
     """
+    if settings is not None and settings.static:
+        return _analyse_static(model, settings)
     readings = readings or Readings()
     declared = shapes.declared_batch(model)
     if declared is not None:

@@ -5,7 +5,7 @@ Data only. The rooms that find it, lift it, declare its shapes and check it all 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
@@ -115,6 +115,9 @@ class Plan:
         images: the image inputs that are freed, as maps of themselves, in the order of the model.
         instead: what to say should a view be refused in the head that the backbone did not take.
         runtime: name of the runtime that will check the conversion, a value of ``settings.RUNTIMES``.
+        static: no size changes: there are no images, and the head is every FC node.
+        other_batch: the shapes at another batch size, where the batch is symbolic; only if ``static``.
+        left: FC nodes that stay as they are, and why; only if ``static``.
     """
 
     model: Model
@@ -128,6 +131,9 @@ class Plan:
     images: list[FeatureMap]
     instead: Unliftable | None = None
     runtime: str = "onnxruntime"
+    static: bool = False
+    other_batch: Shapes | None = None
+    left: dict[str, str] = field(default_factory=dict)
 
     @property
     def tied(self) -> dict[str, list[FeatureMap]]:

@@ -138,9 +138,11 @@ class Rewrite:
         initializers: new constants; each may take the name of the one it is made from, if that is gone in the end.
         made_from: the old constant's name for each new initializer.
         values: every lifted value by its name in the original.
+        additions: of a Conv that was split into a sum, how many additions a summand goes through.
     """
 
     replaced: dict[int, list[NodeProto]] = field(default_factory=dict)
     initializers: list[TensorProto] = field(default_factory=list)
     made_from: dict[str, str] = field(default_factory=dict)
     values: dict[str, Windowed] = field(default_factory=dict)
+    additions: int = 0

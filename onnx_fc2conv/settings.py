@@ -60,8 +60,29 @@ class Settings:
         "convert nothing: say what breaks or lies in the model as it is when its size changes; exit code 1 if anything "
         "does (--size gives the trained size where the model has none)",
     )
+    static: bool = _option(
+        False,
+        "change no size: FC becomes Conv, same inputs and outputs, for compilers that run Conv but not Gemm/MatMul",
+    )
+    max_kernel: int | None = _option(
+        None,
+        "split every Conv that is written into smaller exact ones, none with a kernel larger than N along an axis",
+        count=True,
+        metavar="N",
+    )
+    max_channels: int | None = _option(
+        None,
+        "split every Conv that is written into smaller exact ones, none with more than N input or output channels",
+        count=True,
+        metavar="N",
+    )
     report: str | None = _option(None, "also write the report to FILE (.json, or .md for Markdown)", metavar="FILE")
     quiet: bool = _option(False, "print nothing but errors")
+
+    @property
+    def limits(self) -> tuple[int | None, int | None]:
+        """``max_kernel`` and ``max_channels``."""
+        return self.max_kernel, self.max_channels
 
     def __post_init__(self) -> None:
         for size in self.sizes:
@@ -71,8 +92,40 @@ class Settings:
             choices = f.metadata.get("choices")
             if choices and getattr(self, f.name) not in choices:
                 raise UsageError(f"{f.name} {getattr(self, f.name)!r} is none of {', '.join(choices)}")
+            count = getattr(self, f.name)
+            if f.metadata.get("count") and count is not None and (type(count) is not int or count < 1):
+                raise UsageError(f"{f.name} {count!r} is not a whole number of at least 1")
+        if self.static:
+            self._require_static()
         if self.report is not None and not self.report.lower().endswith((".json", ".md")):
             raise UsageError(f"report file '{self.report}' must end in .json or .md")
+
+    def _require_static(self) -> None:
+        """Refuse what has no meaning where no size changes."""
+        for flag, given, why in (
+            ("--size", self.sizes, "keeps the trained size, so no other can be verified at"),
+            (
+                "--global-pool",
+                self.global_pool != "window",
+                "keeps the trained size, at which every pool stays as it is",
+            ),
+            ("--dynamic-batch", self.dynamic_batch, "keeps every input and output as it is, its batch too"),
+            ("--output", self.output != "map", "keeps every output as it is"),
+            ("--require-exact", self.require_exact, "makes no windows, so there are no image crops to be exact on"),
+        ):
+            if given:
+                raise UsageError(f"--static {why}; leave {flag} out")
+
+
+def parse_count(flag: str, text: str) -> int:
+    """``"64"`` -> 64: what an option that limits something takes.
+
+    Raises:
+        UsageError: the text is no whole number of at least 1.
+    """
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
+        raise UsageError(f"{flag} {text!r} must be a whole number of at least 1, such as 7")
+    return int(text)
 
 
 def parse_size(text: str) -> Size:

@@ -55,6 +55,22 @@ def free(proto: ModelProto, plan: Plan, rewrite: Rewrite) -> Geometry:
     return geometry
 
 
+def keep(proto: ModelProto) -> Geometry:
+    """Where no size changes, only what was declared of values that are gone goes; there are no grids."""
+    graph = proto.graph
+    present = {name for node in graph.node for name in node.output} | {t.name for t in graph.initializer}
+    dims = {t.name: list(t.dims) for t in graph.initializer}
+    kept = [v for v in graph.value_info if v.name in present and _dims(v) == dims.get(v.name, _dims(v))]
+    copies = [ValueInfoProto.FromString(v.SerializeToString()) for v in kept]
+    del graph.value_info[:]
+    graph.value_info.extend(copies)
+    return Geometry({})
+
+
+def _dims(value: ValueInfoProto) -> list[int]:
+    return [d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
 def _touched(plan: Plan) -> set[str]:
     """Every value that an image, or only its shape, has a part in: what is declared of its size may be stale."""
     touched = {image.name for image in plan.images}

@@ -61,6 +61,9 @@ def test_defaults() -> None:
         "verify": True,
         "runtime": "onnxruntime",
         "check": False,
+        "static": False,
+        "max_kernel": None,
+        "max_channels": None,
         "report": None,
         "quiet": False,
     }

@@ -10,14 +10,15 @@ from onnx import ValueInfoProto
 from ..backbone import Baked, Readings, Ties, Trace, image_inputs, input_map, is_free, settled_axes, spatial_axes
 from ..constants import Constants
 from ..errors import Contradiction, NothingToConvert, Unliftable
-from ..ops import FULLY_CONNECTED, VIEWS, Model, Op, names_of
+from ..ops import FULLY_CONNECTED, VIEWS, Model, Op
 from ..plan import Cause, FeatureMap, Plan
 from ..shapes import Shapes, infer
 from .images import images_of_heads, origins_of, require_one_batch
+from .static import constants_of, find_static
 from .walk import Walk
 from .windows import require_no_pool, require_window
 
-__all__ = ["find", "images", "known"]
+__all__ = ["constants_of", "find", "find_static", "images", "known"]
 
 DIVISIBLE = 2**5 * 3 * 5 * 7  #: pixels that the strides and blocks of real networks divide
 
@@ -147,7 +148,7 @@ def _walked(
     Raises:
         Baked: nodes carry the trained size.
     """
-    names = names_of(model)
+    names = model.names
     enlarged = [images]
     while True:
         constants = Constants(model, shapes, other_batch, _at_other_sizes(model, enlarged, shapes))

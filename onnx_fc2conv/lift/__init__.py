@@ -9,7 +9,7 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from ..errors import Unliftable
-from ..ops import Op, names_of
+from ..ops import Op
 from ..plan import Plan
 from ..rewrite import Rewrite, Windowed
 from . import (
@@ -25,16 +25,18 @@ from . import (
     reduce,
     refused,
     select,
+    static,
     unary,
     views,
 )
+from .applying import applied
 from .joined import materialised
 from .operands import resolve
-from .registry import RULES, rule_for
+from .registry import RULES
 from .rewriter import Rewriter
-from .shared import Names, Repeated, RunTime, Shared, Side
+from .shared import Names, Shared
 
-__all__ = ["RULES", "lift"]
+__all__ = ["RULES", "lift", "lift_static"]
 
 FAMILIES = (
     broadcast,
@@ -61,13 +63,8 @@ def lift(plan: Plan) -> Rewrite:
     Raises:
         Unliftable: a node of a head has no rule, or its rule refuses; the error names the node and the reason.
     """
-    if plan.model.opset < OLDEST_OPSET:
-        raise Unliftable(
-            f"opset {plan.model.opset} is older than {OLDEST_OPSET} and broadcasts differently; "
-            "convert the model with onnx.version_converter first",
-            str(plan.head[0]) if plan.head else None,
-        )
-    names = Names(names_of(plan.model))
+    _require_opset(plan)
+    names = Names(plan.model.names)
     shared = Shared(plan, names)
     outputs = set(plan.model.outputs)
     starts: dict[str, Op] = {}
@@ -75,7 +72,8 @@ def lift(plan: Plan) -> Rewrite:
         start = next((starts[name] for name in op.reads() if name in starts), op)
         rewriter = Rewriter(op, shared, start)
         starts |= {name: start for name in op.outputs if name}
-        results = _apply(rewriter, start, plan, shared)
+        operands = [resolve(rewriter, name, plan, shared) for name in op.inputs]
+        results = applied(rewriter, start, operands, plan)
         for name, value in zip(op.outputs, results, strict=False):
             if name:
                 shared.rewrite.values[name] = _settle(rewriter, shared, name, value, name in outputs)
@@ -86,29 +84,25 @@ def lift(plan: Plan) -> Rewrite:
     return shared.rewrite
 
 
-def _apply(rewriter: Rewriter, start: Op, plan: Plan, shared: Shared) -> tuple[Windowed, ...]:
-    op = rewriter.op
-    rule = rule_for(op, start)
-    op.refuse_if(op.captured, "contains a subgraph that reads the head")
-    entry = RULES[op.kind]
-    operands = [resolve(rewriter, name, plan, shared) for name in op.inputs]
-    for i, operand in enumerate(operands):
-        if isinstance(operand, RunTime) and entry.beside and (i > 1 or entry.family != "linear"):
-            row = plan.constants.row(operand.name)
-            operands[i] = operand = Repeated(rewriter.frozen(row)) if row else operand
-        if isinstance(operand, RunTime) and entry.family != "view":
-            raise op.refuse(f"its input '{operand.name}' is computed at run time, not a constant")
-        if isinstance(operand, Side) and not entry.beside:
-            raise op.refuse(f"its input '{operand.name}' is neither a constant nor computed from the image")
-    if not entry.beside:
-        operands = [materialised(rewriter, x) if isinstance(x, Windowed) else x for x in operands]
-    if not entry.scaled:
-        operands = [rewriter.read(x) if isinstance(x, Windowed) and x.affine else x for x in operands]
-    try:
-        results = rule(rewriter, *operands)
-    except (TypeError, AttributeError, ValueError, IndexError, KeyError) as e:
-        raise op.refuse(f"its operands or attributes are not of the kinds that are lifted ({e})") from e
-    return results if isinstance(results, tuple) else (results,)
+def lift_static(plan: Plan, one_image: bool = True) -> tuple[Plan, Rewrite]:
+    """Lift the FC nodes where no size changes; the plan comes back with what was found. See ``static``.
+
+    Raises:
+        NothingToConvert: no FC node can be lifted.
+        BatchBaked: unless views that make sense for ``one_image`` only are left alone: there is one.
+        Unliftable: the opset is too old.
+    """
+    _require_opset(plan)
+    return static.lift_static(plan, one_image)
+
+
+def _require_opset(plan: Plan) -> None:
+    if plan.model.opset < OLDEST_OPSET:
+        raise Unliftable(
+            f"opset {plan.model.opset} is older than {OLDEST_OPSET} and broadcasts differently; "
+            "convert the model with onnx.version_converter first",
+            str(plan.head[0]) if plan.head else None,
+        )
 
 
 def _note_shape(shared: Shared, name: str, value: Windowed) -> None:

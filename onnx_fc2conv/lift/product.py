@@ -129,19 +129,40 @@ def _over_parts(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None) -
 
 def _on_positions(op: Rewriter, x: Windowed, weight: Weight, bias: Array | None) -> Windowed | None:
     """Rows that are positions of the map: the product moves in front of the flattening."""
-    assert x.unread is not None
+    found = rows_at_positions(x)
+    if found is None or x.unread is None:
+        return None
+    channels, positions = found
+    ones = (1,) * len(x.unread.window)
+    dims = (weight.units, x.unread.channels, *ones)
+    kernel = _kernel(op, weight, dims, channels, 1)
+    tensor = op.emit("Conv", x, kernel, _bias(op, bias, weight, 1), group=1, **conv_attrs(ones))
+    return at_positions(x, positions, tensor, weight.units)
+
+
+def rows_at_positions(x: Windowed) -> tuple[np.ndarray, np.ndarray] | None:
+    """Where the rows of an unread value are, if each lists the channels at one position of the map.
+
+    Returns:
+        The channel of each feature of a row, ``[K]``, and the position of each row, ``[rows, 1]``; ``None`` if the rows
+        are something else.
+    """
+    if x.unread is None:
+        return None
     cells = int(np.prod(x.unread.window))
     listed = x.unread.order.reshape(-1, x.features[-1])
     channels, positions = listed[0] // cells, listed[:, :1] % cells
     if not np.array_equal(listed, channels * cells + positions) or np.unique(channels).size < x.unread.channels:
         return None
-    ones = (1,) * len(x.unread.window)
-    dims = (weight.units, x.unread.channels, *ones)
-    kernel = _kernel(op, weight, dims, channels, 1)
-    tensor = op.emit("Conv", x, kernel, _bias(op, bias, weight, 1), group=1, **conv_attrs(ones))
-    order = (positions + cells * np.arange(weight.units)).reshape(*x.features[:-1], weight.units)
-    unread = Unread(weight.units, x.unread.window, order)
-    return replace(x, tensor=tensor, features=order.shape, unread=unread)
+    return channels, positions
+
+
+def at_positions(x: Windowed, positions: np.ndarray, tensor: str, units: int) -> Windowed:
+    """The unread value whose rows, at these positions, list the units of a map that a 1x1 Conv has made."""
+    assert x.unread is not None
+    cells = int(np.prod(x.unread.window))
+    order = (positions + cells * np.arange(units)).reshape(*x.features[:-1], units)
+    return replace(x, tensor=tensor, features=order.shape, unread=Unread(units, x.unread.window, order))
 
 
 def _grouped(

@@ -9,6 +9,7 @@ from onnx import TensorProto
 
 from ..ops import Array
 from ..rewrite import Windowed
+from .product import at_positions, rows_at_positions
 from .registry import lifts
 from .rewriter import Operand, Rewriter, conv_attrs
 
@@ -59,13 +60,13 @@ def lift_matmul_integer(
     op: Rewriter, a: Operand, b: Operand, a_zero: Operand = None, b_zero: Operand = None
 ) -> Windowed:
     """``MatMulInteger`` with a constant matrix on the right is a ConvInteger over the window."""
-    x, window, kernel = _operands(op, a, b, False)
+    x, window, kernel, positions = _operands(op, a, b, False)
     op.refuse_if(any(z is not None and not isinstance(z, Array) for z in (a_zero, b_zero)), "its zero points vary")
     several = isinstance(b_zero, Array) and int(np.prod(b_zero.shape)) > 1
     op.refuse_if(several, "has a zero point for each unit, and onnxruntime's ConvInteger takes one for all")
     zeros = [z.name if isinstance(z, Array) else None for z in (a_zero, b_zero)]
     tensor = op.emit("ConvInteger", x, kernel, *_trimmed(zeros), group=1, **conv_attrs(window))
-    return replace(x.spent(tensor, (_units(b, False),), op.out_type()), behind_fc=True)
+    return _product(x, tensor, _units(b, False), op.out_type(), positions)
 
 
 def _qlinear(
@@ -76,7 +77,7 @@ def _qlinear(
     y: tuple[Operand, ...],
     bias: Operand,
 ) -> Windowed:
-    x, window, kernel = _operands(op, a[0], b[0], transposed)
+    x, window, kernel, positions = _operands(op, a[0], b[0], transposed)
     units = _units(b[0], transposed)
     parameters = (*a[1:], *b[1:], *y)
     op.refuse_if(not all(isinstance(p, Array) for p in parameters), "its scales and zero points are not all constants")
@@ -88,31 +89,50 @@ def _qlinear(
     extra = [op.with_dims(bias, (units,))] if isinstance(bias, Array) else []
     operands = (names[0], names[1], kernel, names[2], names[3], names[4], names[5], *extra)
     tensor = op.emit("QLinearConv", x, *operands, group=1, **conv_attrs(window))
-    return replace(x.spent(tensor, (units,), scales[-1].elem_type), behind_fc=True)
+    return _product(x, tensor, units, scales[-1].elem_type, positions)
 
 
-def _operands(op: Rewriter, x: Operand, weight: Operand, transposed: bool) -> tuple[Windowed, tuple[int, ...], str]:
-    """The value, the window, and the constant as a kernel."""
+def _product(x: Windowed, tensor: str, units: int, elem_type: int, positions: np.ndarray | None) -> Windowed:
+    if positions is not None:
+        return replace(at_positions(x, positions, tensor, units), elem_type=elem_type)
+    return replace(x.spent(tensor, (units,), elem_type), behind_fc=True)
+
+
+def _operands(
+    op: Rewriter, x: Operand, weight: Operand, transposed: bool
+) -> tuple[Windowed, tuple[int, ...], str, np.ndarray | None]:
+    """The value, the window, the constant as a kernel, and, for rows that are positions of the map, which they are."""
     op.refuse_if(not isinstance(x, Windowed), "has its weight on the left")
     op.refuse_if(not isinstance(weight, Array) or len(weight.shape) != 2, "its weight is not a constant matrix")
     assert isinstance(x, Windowed)
     assert isinstance(weight, Array)
+    op.refuse_if(not x.features, "sums over the batch axis, so it mixes the windows of different images")
+    inputs = weight.shape[1 if transposed else 0]
+    op.refuse_if(inputs != x.features[-1], f"its weight takes {inputs} features, and it is fed {x.features[-1]}")
+    in_last = x.layout.before is None or x.layout.before < len(x.features)
+    found = rows_at_positions(x) if len(x.features) > 1 and in_last else None
+    if found is not None and x.unread is not None:
+        ones = (1,) * len(x.unread.window)
+        return x, ones, _kernel(op, weight, transposed, (inputs, *ones), found[0]), found[1]
     plain = x.layout.plain or (x.layout.before is None)
     op.refuse_if(not plain or len(x.features) != 1, "works on more than one row for each image")
-    inputs = weight.shape[1 if transposed else 0]
-    op.refuse_if(inputs != x.features[0], f"its weight takes {inputs} features, and it is fed {x.features[0]}")
     if x.unread is not None and not np.array_equal(np.sort(x.unread.order, None), np.arange(x.unread.size)):
         x = op.read(x)
     window = x.unread.window if x.unread else (1,) * x.grid_rank
     channels = x.unread.channels if x.unread else inputs
     order = x.unread.order.ravel() if x.unread else np.arange(inputs)
-    dims = (_units(weight, transposed), channels, *window)
-    if transposed and np.array_equal(order, np.arange(inputs)):
-        return x, window, op.with_dims(weight, dims)
+    return x, window, _kernel(op, weight, transposed, (channels, *window), order), None
+
+
+def _kernel(op: Rewriter, weight: Array, transposed: bool, dims: tuple[int, ...], order: np.ndarray) -> str:
+    """The constant as a kernel of these dims behind its units; ``order`` says where in them each feature goes."""
+    dims = (_units(weight, transposed), *dims)
+    if transposed and np.array_equal(order, np.arange(order.size)):
+        return op.with_dims(weight, dims)
     matrix = weight.values if transposed else weight.values.T
     kernel = np.empty_like(matrix)
     kernel[:, order] = matrix
-    return x, window, op.constant(kernel.reshape(dims), weight.name, transposed, dims, order.tobytes())
+    return op.constant(kernel.reshape(dims), weight.name, transposed, dims, order.tobytes())
 
 
 def _units(weight: Operand, transposed: bool) -> int:

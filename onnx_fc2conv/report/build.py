@@ -18,11 +18,15 @@ from .data import (
     HandOverRow,
     HeadRow,
     ImageRow,
+    LeftRow,
     NodeRow,
     OutputRow,
     ProfileRow,
     Report,
 )
+
+CONVS = frozenset("Conv ConvInteger QLinearConv".split())
+_NO_IMAGE = ImageRow("", [], [], None, "", [])
 
 
 class _Check(Protocol):
@@ -132,7 +136,7 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, g
     """
     plan = conversion.plan
     images = _images(conversion, sizes)
-    first = images[0]
+    first = images[0] if images else _NO_IMAGE
     return Report(
         tool=f"onnx-fc2conv {__version__}",
         input=conversion.name,
@@ -144,7 +148,7 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, g
         trained_size=first.trained_size,
         sizes=first.sizes,
         valid_sizes=first.valid_sizes,
-        verdict=conversion.verdict,
+        verdict=None if plan.static else conversion.verdict,
         causes=[CauseRow(c.node, c.kind, c.detail) for c in plan.causes],
         restructured=list(conversion.restructured),
         unbaked=list(conversion.unbaked),
@@ -156,6 +160,8 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, g
         geometry=conversion.geometry.to_dict(),
         images=images,
         handover=_handover(given),
+        static=plan.static,
+        left=[LeftRow(node, reason) for node, reason in plan.left.items()],
     )
 
 
@@ -232,10 +238,10 @@ def _heads(conversion: Conversion) -> list[HeadRow]:
     owner = {cut: cut for cut in plan.cuts}
     rows: dict[str, list[NodeRow]] = {cut: [] for cut in plan.cuts}
     for op in plan.head:
-        cut = next(owner[name] for name in op.reads() if name in owner)
+        cut = next((owner[name] for name in op.reads() if name in owner), plan.cuts[0])
         owner |= {name: cut for name in op.outputs if name}
         new = conversion.rewrite.replaced[op.index]
-        kernels = [list(a.ints) for n in new if n.op_type == "Conv" for a in n.attribute if a.name == "kernel_shape"]
+        kernels = [list(a.ints) for n in new if n.op_type in CONVS for a in n.attribute if a.name == "kernel_shape"]
         label = op.name or next(o for o in op.outputs if o)
         rows[cut].append(NodeRow(label, op.kind, [n.op_type for n in new], kernels[0] if kernels else None))
     return [HeadRow(cut, list(plan.maps[cut].shape(plan.shapes.batch)[1:]), rows[cut]) for cut in plan.cuts]

@@ -35,6 +35,8 @@ _MAP_MEANING = {
     "global context": "the outputs differ from those of an image crop, because nodes look beyond the crop",
 }
 
+_STATIC = "same signature, same size: every input and output keeps its name, type and shape"
+
 
 @dataclass
 class ImageRow:
@@ -65,6 +67,14 @@ class HeadRow:
     feature_map: str
     feature_map_shape: list[int]
     nodes: list[NodeRow]
+
+
+@dataclass
+class LeftRow:
+    """An FC node that stays as it is, and why."""
+
+    node: str
+    reason: str
 
 
 @dataclass
@@ -155,10 +165,11 @@ class Report:
 
     ``image_input``, ``trained_size``, ``sizes`` and ``valid_sizes`` are the first image input's; ``images`` lists all.
     ``maps`` are the shapes of the outputs that are feature maps. Where there is no head, ``heads`` and ``outputs`` are
-    empty. ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run.
-    ``deviation`` has, by output of a model that is not exact, ``error``, ``agreement`` and ``cells`` on image crops at
-    all sizes, and the same of ``interior`` (cells whose box touches no border of the image) and ``border``, where there
-    are such cells.
+    empty. ``deviation`` has, by output of a model that is not exact, ``error``, ``agreement`` and ``cells`` on image
+    crops at all sizes, and the same of ``interior`` (cells whose box touches no border of the image) and ``border``,
+    where there are such cells. ``static`` conversions change no size: they have no images, no outputs with grids and no
+    verdict, and ``left`` lists the FC nodes that stay. ``runtime`` is what ran the checks, with its version
+    (``onnxruntime 1.23.0``); null where none was run.
     """
 
     tool: str
@@ -171,7 +182,7 @@ class Report:
     trained_size: list[int]
     sizes: list[list[int]]
     valid_sizes: str
-    verdict: Verdict
+    verdict: Verdict | None
     causes: list[CauseRow]
     restructured: list[str]
     unbaked: list[str]
@@ -183,6 +194,8 @@ class Report:
     geometry: dict[str, Any]
     images: list[ImageRow]
     handover: HandOverRow
+    static: bool = False
+    left: list[LeftRow] = field(default_factory=list)
     schema: int = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:
@@ -217,6 +230,8 @@ class Report:
 
     def verdict_words(self) -> str:
         """What the verdict means here, with the nodes responsible and what was measured."""
+        if self.verdict is None:
+            return _STATIC
         pooled = [o.name for o in self.outputs if o.whole_image]
         words = _MEANING[self.verdict] if self.heads else _MAP_MEANING[self.verdict]
         if pooled and len(pooled) == len(self.outputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -9,8 +10,10 @@ from ..errors import printable
 from .data import CheckRow, NodeRow, OutputRow, Report
 
 PIPED_WIDTH = 120
+MOST_NODES = 6  #: in place of one, named one by one
+MOST_TABLES = 4  #: of heads, on a terminal
 MOST_LINES = 8  #: of one kind, on a terminal
-MOST_NODES = 4  #: named for one reason, on a terminal
+MOST_NAMED = 4  #: nodes for one reason, on a terminal
 
 
 def print_report(report: Report, stream: TextIO, width: int | None = None) -> None:
@@ -48,18 +51,23 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
             t.add_row(*(Text(printable(cell)) for cell in row))
         console.print(t)
 
-    for head in report.heads:
+    tables = report.heads if len(report.heads) <= MOST_TABLES else report.heads[: MOST_TABLES - 1]
+    for head in tables:
         rows = _node_cells(head.nodes)
         shown = rows if len(rows) <= 14 else [*rows[:7], ("...", f"{len(rows) - 12} more", "...", ""), *rows[-5:]]
         table(f"head behind '{head.feature_map}' {head.feature_map_shape}", ("node", "from", "to", "kernel"), shown)
-    outputs = _output_cells(report.outputs)
-    shown = outputs if len(outputs) <= 6 else [*outputs[:5], (f"... {len(outputs) - 5} more", "", "", "", "")]
-    if outputs:
+    if len(tables) < len(report.heads):
+        console.print(f"... and {len(report.heads) - len(tables)} more heads")
+    if report.outputs:
+        outputs = _output_cells(report.outputs)
+        shown = outputs if len(outputs) <= 6 else [*outputs[:5], (f"... {len(outputs) - 5} more", "", "", "", "")]
         table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
     if report.form_words():
         console.print(Text(printable(report.form_words())))
-    style = "bold green" if report.verdict == "exact" else "bold yellow"
-    console.print(Text(report.verdict, style) + Text(printable(f": {report.verdict_words()}")))
+    for line in _listed([f"{row.node}: {row.reason}" for row in report.left]):
+        console.print(Text(printable(f"left as it is: {line}")))
+    style = "bold green" if report.verdict in ("exact", None) else "bold yellow"
+    console.print(Text(_verdict(report), style) + Text(printable(f": {report.verdict_words()}")))
     if report.checks:
         table("checks", ("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
     console.print(Text("TensorRT", "bold") + Text(printable(f": {report.handover.verdict_words()}")))
@@ -71,7 +79,7 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
 
 def markdown(report: Report) -> str:
     """The Markdown text that ``--report FILE.md`` writes."""
-    words = f"Verdict: **{report.verdict}**. {printable(report.verdict_words())}"
+    words = f"Verdict: **{_verdict(report)}**. {printable(report.verdict_words())}"
     lines = [f"# {printable(report.headline())}", "", words, ""]
     if report.restructured:
         lines += ["## Structure", "", *(f"* {printable(change)}" for change in report.restructured), ""]
@@ -85,6 +93,9 @@ def markdown(report: Report) -> str:
         lines += ["## Outputs", ""]
         lines += _markdown(("output", "shape", "window", "stride", "grid"), _output_cells(report.outputs))
     lines += [printable(report.form_words()), ""] if report.form_words() else []
+    if report.left:
+        rows = [(row.node, row.reason) for row in report.left]
+        lines += ["## Left as they are", "", *_markdown(("node", "reason"), rows)]
     lines += ["## Checks", ""]
     lines += _markdown(("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
     lines += ["## TensorRT", "", printable(f"{report.handover.verdict_words()}"), ""]
@@ -98,10 +109,14 @@ def _findings(report: Report) -> list[str]:
     """The first of what is not documented as supported, with the first nodes of each."""
     lines = []
     for finding in report.handover.unsupported:
-        shown, more = finding.nodes[:MOST_NODES], len(finding.nodes) - MOST_NODES
+        shown, more = finding.nodes[:MOST_NAMED], len(finding.nodes) - MOST_NAMED
         lines.append(f"{finding.reason}: {', '.join(shown)}" if shown else finding.reason)
         lines[-1] += f" and {more} more" if more > 0 else ""
     return _listed(lines)
+
+
+def _verdict(report: Report) -> str:
+    return report.verdict or "static"
 
 
 def _listed(lines: list[str]) -> list[str]:
@@ -114,7 +129,15 @@ def _x(numbers: Iterable[int]) -> str:
 
 
 def _node_cells(nodes: list[NodeRow]) -> Sequence[tuple[str, ...]]:
-    return [(n.node, n.op, " + ".join(n.to) or "-", _x(n.kernel) if n.kernel else "") for n in nodes]
+    return [(n.node, n.op, _counted(n.to), _x(n.kernel) if n.kernel else "") for n in nodes]
+
+
+def _counted(op_types: list[str]) -> str:
+    """``Slice + Conv``; of many nodes, how many of each."""
+    counts = Counter(op_types)
+    if len(op_types) > MOST_NODES:
+        return " + ".join(f"{count} {op_type}" if count > 1 else op_type for op_type, count in counts.items())
+    return " + ".join(op_types) or "-"
 
 
 def _output_cells(outputs: list[OutputRow]) -> Sequence[tuple[str, ...]]:

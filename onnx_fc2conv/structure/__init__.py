@@ -18,8 +18,9 @@ from ..errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel
 from ..ops import FULLY_CONNECTED, Model, view
 from . import branches, functions, opset, sparse
 from .names import everywhere, require_shallow, title
+from .needed import ANY_RANK, IMAGE_RANK
 
-__all__ = ["Straightened", "straighten"]
+__all__ = ["ANY_RANK", "IMAGE_RANK", "Straightened", "straighten"]
 
 MAX_ROUNDS = 256  #: conditions inside and behind branches are decided once those are written out
 
@@ -51,12 +52,13 @@ class Straightened:
         return Unliftable(f"{error.reason}; {self.reasons[error.node]}", error.node)
 
 
-def straighten(model: Model, known: branches.Known) -> Straightened:
+def straighten(model: Model, known: branches.Known, rank: int = IMAGE_RANK) -> Straightened:
     """Write out what hides the head or the backbone.
 
     Args:
         model: as it was read; never changed.
         known: evaluates a model's constants.
+        rank: inputs of fewer axes hold no image.
 
     Raises:
         Unliftable: it cannot be written out so that it means the same.
@@ -69,11 +71,11 @@ def straighten(model: Model, known: branches.Known) -> Straightened:
     if opset.too_old(model):
         model = _changed(model, opset.raise_to_oldest, changes)
     for _ in range(MAX_ROUNDS):
-        if functions.wanted(model.proto):
-            model = _changed(model, functions.inline, changes)
-        if any(sparse.wanted(model.proto)):
-            model = _changed(model, sparse.make_dense, changes)
-        decisions = branches.decide(model, known)
+        if functions.wanted(model.proto, rank):
+            model = _changed(model, partial(functions.inline, rank=rank), changes)
+        if any(sparse.wanted(model.proto, rank)):
+            model = _changed(model, partial(sparse.make_dense, rank=rank), changes)
+        decisions = branches.decide(model, known, rank)
         if not decisions.known:
             return _left(model, decisions, changes, layouts)
         layouts += [decisions.layout] if decisions.layout else []

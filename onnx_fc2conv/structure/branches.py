@@ -12,7 +12,7 @@ from ..errors import UnreadableModel
 from ..ops import STANDARD_DOMAINS, Model
 from .conditions import truth
 from .names import Copies, Names, title
-from .needed import needed, prune, reads, replace_nodes
+from .needed import IMAGE_RANK, needed, prune, reads, replace_nodes
 
 REPEATING = {
     "Loop": "it repeats its body, and repetitions are not written out",
@@ -43,18 +43,19 @@ class Decisions:
         return any(isinstance(taken, bool) for taken in self.taken.values())
 
 
-def decide(model: Model, known: Known) -> Decisions:
+def decide(model: Model, known: Known, rank: int = IMAGE_RANK) -> Decisions:
     """Decide what can be decided now: by shapes only where nothing else is left, because branches may hide shapes.
 
     Args:
         model: the model.
         known: asked only if there is an ``If``.
+        rank: inputs of fewer axes hold no image.
 
     Raises:
         UnreadableModel: an ``If`` has no condition.
     """
     nodes = model.proto.graph.node
-    found = [i for i in sorted(needed(model.proto.graph)) if nodes[i].domain in STANDARD_DOMAINS]
+    found = [i for i in sorted(needed(model.proto.graph, rank)) if nodes[i].domain in STANDARD_DOMAINS]
     repeating: dict[int, bool | str] = {i: REPEATING[nodes[i].op_type] for i in found if nodes[i].op_type in REPEATING}
     conditions = {i: _condition(nodes[i]) for i in found if nodes[i].op_type == "If"}
     if not conditions:

@@ -13,7 +13,7 @@ from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, defs, hel
 from ..errors import Unliftable, UnreadableModel
 from ..ops import STANDARD_DOMAINS, captured
 from .names import Copies, Names, everywhere, title
-from .needed import needed, prune, replace_nodes
+from .needed import IMAGE_RANK, needed, prune, replace_nodes
 
 MAX_NODES = 200_000  #: in a model after its functions are written out; a few nested ones can stand for billions
 MAX_DEPTH = 1000  #: calls inside of calls; onnxruntime recurses, and ends the process where the stack does
@@ -169,15 +169,15 @@ def _require_fit(call: NodeProto, function: FunctionProto) -> None:
             raise refuse(f"does not define its output '{name}'")
 
 
-def wanted(proto: ModelProto) -> list[int]:
+def wanted(proto: ModelProto, rank: int = IMAGE_RANK) -> list[int]:
     """Positions of the calls that image data flows through."""
     functions = {key(f.domain, f.name, f.overload) for f in proto.functions}
     if not any(_called(node) in functions for node in proto.graph.node):
         return []
-    return [i for i in sorted(needed(proto.graph)) if _called(proto.graph.node[i]) in functions]
+    return [i for i in sorted(needed(proto.graph, rank)) if _called(proto.graph.node[i]) in functions]
 
 
-def inline(proto: ModelProto) -> list[str]:
+def inline(proto: ModelProto, rank: int = IMAGE_RANK) -> list[str]:
     """Write out all calls that image data flows through, in place.
 
     Returns:
@@ -186,7 +186,7 @@ def inline(proto: ModelProto) -> list[str]:
     Raises:
         UnreadableModel, Unliftable: see ``Library``.
     """
-    library, chosen = Library(proto), wanted(proto)
+    library, chosen = Library(proto), wanted(proto, rank)
     called_before = library.reachable(proto.graph.node)
     size = len(proto.graph.node)
     for i in chosen:

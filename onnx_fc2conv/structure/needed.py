@@ -9,6 +9,7 @@ from onnx import GraphProto, NodeProto
 from ..ops import STANDARD_DOMAINS, captured
 
 IMAGE_RANK = 3  #: inputs of fewer axes hold no image
+ANY_RANK = 0  #: where every input counts
 
 
 def reads(node: NodeProto) -> set[str]:
@@ -16,10 +17,11 @@ def reads(node: NodeProto) -> set[str]:
     return {name for name in node.input if name} | captured(node)
 
 
-def needed(graph: GraphProto) -> set[int]:
+def needed(graph: GraphProto, rank: int = IMAGE_RANK) -> set[int]:
     """Positions of the nodes that image data reaches, and of all that such a node depends on.
 
-    The shape of an image is not image data: what only ``Shape`` and ``Size`` lead to is not reached.
+    The shape of an image is not image data: what only ``Shape`` and ``Size`` lead to is not reached. Inputs of fewer
+    axes than ``rank`` hold no image data.
     """
     operands = [reads(node) for node in graph.node]
     made_by = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
@@ -31,9 +33,7 @@ def needed(graph: GraphProto) -> set[int]:
         for name in names:
             readers.setdefault(name, []).append(i)
     constants = {t.name for t in graph.initializer}
-    images = [
-        v.name for v in graph.input if v.name not in constants and len(v.type.tensor_type.shape.dim) >= IMAGE_RANK
-    ]
+    images = [v.name for v in graph.input if v.name not in constants and len(v.type.tensor_type.shape.dim) >= rank]
     reached: set[int] = set()
     while images:
         for i in readers.pop(images.pop(), ()):

@@ -16,7 +16,7 @@ from ..errors import UnreadableModel
 from ..ops import STANDARD_DOMAINS
 from ..tensors import bytes_for
 from .names import everywhere, subgraphs
-from .needed import needed, reads
+from .needed import IMAGE_RANK, needed, reads
 
 SPARSE_VALUE = "sparse_value"  #: the attribute of a Constant node
 
@@ -47,20 +47,20 @@ def _inside(nodes: list[NodeProto]) -> Iterator[SparseTensorProto]:
             yield from graph.sparse_initializer
 
 
-def wanted(proto: ModelProto) -> tuple[list[int], list[int]]:
+def wanted(proto: ModelProto, rank: int = IMAGE_RANK) -> tuple[list[int], list[int]]:
     """Positions of the sparse initializers, and of the Constant nodes with sparse values, that are to be dense."""
     stored = {t.values.name: i for i, t in enumerate(proto.graph.sparse_initializer)}
     nodes = proto.graph.node
     sparse_nodes = [i for i, node in enumerate(nodes) if _sparse_value(node) is not None]
     if not stored and not sparse_nodes:
         return [], []
-    met = needed(proto.graph)
+    met = needed(proto.graph, rank)
     return sorted({stored[name] for i in met for name in reads(nodes[i]) if name in stored}), [
         i for i in sparse_nodes if i in met
     ]
 
 
-def make_dense(proto: ModelProto) -> list[str]:
+def make_dense(proto: ModelProto, rank: int = IMAGE_RANK) -> list[str]:
     """Make the wanted ones dense under their old names, in place.
 
     Returns:
@@ -70,7 +70,7 @@ def make_dense(proto: ModelProto) -> list[str]:
         UnreadableModel: its indices do not fit its dims.
     """
     require_sane(proto)
-    stored, constants = wanted(proto)
+    stored, constants = wanted(proto, rank)
     changes = []
     for i in constants:
         node = proto.graph.node[i]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .checks import Verifier
 from .outcome import Check, Deviation, Measured, Outcome
+from .static import StaticVerifier
 from .structure import require_loads
 
-__all__ = ["Check", "Deviation", "Measured", "Outcome", "Verifier", "require_loads"]
+__all__ = ["Check", "Deviation", "Measured", "Outcome", "StaticVerifier", "Verifier", "require_loads"]

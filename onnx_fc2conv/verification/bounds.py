@@ -93,9 +93,10 @@ class Bounds:
         head = {op.index for op in plan.head}
         terms = {op.index: _terms(op, plan) for op in plan.model.ops}
         self.head_terms = sum(terms[i] for i in head)
-        self.head_nodes = len(head)
+        added = conversion.rewrite.additions * len(head)
+        self.head_nodes = len(head) + added
         self.all_terms = sum(terms.values())
-        self.all_nodes = len(plan.model.ops)
+        self.all_nodes = len(plan.model.ops) + added
         self.head_steps = Steps.of(plan.head, plan)
         self.all_steps = Steps.of(plan.model.ops, plan)
         self._budget = budget = BUDGETS[plan.runtime]

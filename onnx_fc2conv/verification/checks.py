@@ -21,7 +21,7 @@ from .enlarged import EnlargedChecks
 from .judgement import Exact
 from .outcome import Check, Outcome
 from .session import Feeds, RuntimeRefusal, opset_of
-from .structure import require_converted, require_valid
+from .structure import require_converted, require_limits, require_valid
 
 
 class Verifier(EnlargedChecks):
@@ -37,6 +37,7 @@ class Verifier(EnlargedChecks):
         self._progress("structure", 0, steps)
         require_valid(self._proto, self._conversion.original)
         require_converted(self._conversion, self._proto)
+        require_limits(self._conversion, self._proto)
         self._load()
         name, newest = self._runtime.name, self._runtime.newest_opset()
         note = f"ONNX checker, loads in {name}, no FC left, spatial dims free"

@@ -15,6 +15,9 @@ from ..tensors import bytes_for, tensors
 from .choice import runtime
 from .session import RuntimeRefusal, one_line
 
+CONVS = frozenset("Conv ConvInteger QLinearConv".split())
+DEQUANTISING = frozenset(("DequantizeLinear",))
+
 
 def require_valid(proto: ModelProto, original: ModelProto) -> None:
     """Accepted by the ONNX checker with full shape inference.
@@ -73,6 +76,31 @@ def require_converted(conversion: Conversion, proto: ModelProto) -> None:
             if names != declared[0]:
                 reason = f"inputs '{images[0].name}' and '{image.name}' must have one size and declare two"
                 raise VerificationFailed(f"structure: {reason}")
+
+
+def require_limits(conversion: Conversion, proto: ModelProto) -> None:
+    """No Conv that was written is over a limit that was asked for.
+
+    Raises:
+        VerificationFailed: one is.
+    """
+    max_kernel, max_channels = conversion.limits
+    if max_kernel is None and max_channels is None:
+        return
+    dims = {t.name: tuple(t.dims) for t in proto.graph.initializer}
+    dims |= {
+        n.output[0]: dims[n.input[0]] for n in proto.graph.node if n.op_type in DEQUANTISING and n.input[0] in dims
+    }
+    before = {node.SerializeToString() for node in conversion.plan.model.proto.graph.node}
+    for node in proto.graph.node:
+        kernel = next((dims[name] for name in node.input if len(dims.get(name, ())) > 2), None)
+        if node.op_type not in CONVS or kernel is None or node.SerializeToString() in before:
+            continue
+        group = next((a.i for a in node.attribute if a.name == "group"), 1)
+        over = max_kernel is not None and max(kernel[2:]) > max_kernel
+        if over or (max_channels is not None and max(kernel[0], kernel[1] * group) > max_channels):
+            what = f"a kernel of dims {list(kernel)} in {group} groups is over the limits"
+            raise VerificationFailed(f"structure: {what}", f"{node.op_type} '{node.name}'")
 
 
 def _require_free(image: FeatureMap, proto: ModelProto) -> list[str]:

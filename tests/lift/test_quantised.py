@@ -222,6 +222,8 @@ def product(text: str, opset: int = 17, **rest: Any) -> Head:
 
 
 FLAT = "v = Flatten(map)\nw = QuantizeLinear(v, a, az)\n"
+#: rows of channels, one for each position
+ROWS = "r = Reshape(map, k)\nv = Transpose <perm = [0, 2, 1]> (r)\nw = QuantizeLinear(v, a, az)\n"
 
 OTHERS = {
     "QLinearMatMul, channels last": Lifts(
@@ -300,6 +302,20 @@ OTHERS = {
             "n = Transpose <perm = [0, 2, 3, 1]> (map)\nv = Flatten(n)\nw = QuantizeLinear(v, a, az)\n"
             "y = MatMulInteger(w, i, az, k)",
             k=np.array(2, np.int8),
+        )
+    ),
+    "MatMulInteger at every position": Lifts(
+        product(f"{ROWS}h = MatMulInteger(w, i, az)\ny = Flatten(h)", k=[0, 2, 6], i=stored("int8", 2, 3))
+    ),
+    "MatMulInteger at every position, one row each": Lifts(
+        product(f"{ROWS}h = MatMulInteger(w, i, az)\ny = Cast <to = 1> (h)", k=[-1, 2, 6], i=stored("int8", 2, 3))
+    ),
+    "QLinearMatMul at every position": Lifts(
+        product(
+            f"{ROWS}{MATMUL}\nd = DequantizeLinear(p, c, cz)\nf = Flatten(d)\ny = MatMul(f, l)",
+            k=[0, 2, 6],
+            i=stored("int8", 2, 3),
+            l=(18, 4),
         )
     ),
     "MatMulInteger in 1-D": Lifts(integer(", az, iz", window=(6,))),

@@ -1,0 +1,226 @@
+"""The checks of a conversion that changes no size. Each compares the converted model with the original and can fail.
+
+structure    the ONNX checker accepts it, the runtime loads it; inputs and outputs have the names, types and shapes of
+             the original; no FC with constant weights is left but those that were listed
+same size    original and converted on the same inputs (also with two images where the batch is dynamic)
+default run  the same, with the graph optimisations that users run with, if the runtime has any
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from onnx import ModelProto, ValueInfoProto
+
+from .. import dtypes
+from ..conversion import Conversion
+from ..errors import UnreadableModel, VerificationFailed
+from ..geometry import Grid
+from ..ops import FULLY_CONNECTED, title
+from ..rewrite import Windowed
+from .bounds import Bounds
+from .choice import runtime
+from .compare import FLOATS
+from .judgement import Exact, Judgement
+from .outcome import Check, Outcome
+from .precise import Doubled
+from .session import Feeds, RuntimeRefusal, Session
+from .static_inputs import Inputs
+from .structure import require_limits, require_valid
+
+Progress = Callable[[str, int, int], None]
+
+
+class StaticVerifier:
+    """Runs the checks of one conversion. Every failure raises ``VerificationFailed`` with the check's name."""
+
+    def __init__(self, conversion: Conversion, proto: ModelProto, folder: str, progress: Progress) -> None:
+        """Prepare the checks.
+
+        Args:
+            conversion: the original and what the conversion should be.
+            proto: the model under test.
+            folder: where its external data lies.
+            progress: called with a check's name, the steps done, and their number.
+        """
+        self._conversion, self._plan = conversion, conversion.plan
+        self._proto, self._folder, self._progress = proto, folder, progress
+        self._runtime = runtime(conversion.plan.runtime)
+        self._bounds = Bounds(conversion)
+        self._judgement = Judgement(self._bounds, _outputs(conversion.original.graph.output))
+        self.outcome = Outcome(f"{self._runtime.name} {self._runtime.version}")
+
+    def run(self) -> Outcome:
+        """All checks, cheapest first.
+
+        Raises:
+            VerificationFailed: a check found a difference, or the runtime cannot run what is to be checked.
+            UnreadableModel: the original cannot be run.
+        """
+        self._progress("structure", 0, 2)
+        try:
+            require_valid(self._proto, self._conversion.original)
+        except VerificationFailed:
+            self._require_true_declarations()
+            raise
+        require_signature(self._conversion.original, self._proto)
+        require_no_fc(self._conversion, self._proto)
+        require_limits(self._conversion, self._proto)
+        self._load()
+        left = f", none but the {len(self._plan.left)} listed" if self._plan.left else ""
+        note = f"ONNX checker, loads in {self._runtime.name}, same inputs and outputs, no FC left{left}"
+        self.outcome.checks.append(Check("structure", None, True, note=note))
+        self._progress("same size", 1, 2)
+        self._same_size()
+        self._progress("done", 2, 2)
+        return self.outcome
+
+    def _require_true_declarations(self) -> None:
+        """Say so if it is the original that declares a shape which its output has not.
+
+        As the signature is kept, that cannot be mended; behind an operator that ONNX does not know it goes unnoticed.
+
+        Raises:
+            UnreadableModel: it does.
+        """
+        self._load()
+        found = self._original.run(Inputs(self._plan, self._original).draw())
+        for value in self._conversion.original.graph.output:
+            if not value.type.tensor_type.HasField("shape"):
+                continue
+            declared = [d.dim_value or d.dim_param or "?" for d in value.type.tensor_type.shape.dim]
+            computed = list(np.shape(found[value.name]))
+            fits = [d == n or isinstance(d, str) for d, n in zip(declared, computed, strict=False)]
+            if len(declared) != len(computed) or not all(fits):
+                reason = f"output '{value.name}' is declared as {declared} and computed as {computed}"
+                raise UnreadableModel(f"{reason}; --static keeps what is declared, so that has to be right first")
+
+    def _load(self) -> None:
+        name, load, folder = self._runtime.name, self._runtime.load, self._plan.model.folder
+        try:
+            self._original = load(self._conversion.original, folder)
+        except RuntimeRefusal as e:
+            advice = f"; {dtypes.ADVICE}" if self._plan.runtime == "onnxruntime" else ""
+            reason = f"{name} does not load the original model, so nothing can be checked: {e}{advice}"
+            raise UnreadableModel(reason) from e
+        self._default: tuple[Session, Session] | None = None
+        try:
+            self._session = load(self._proto, self._folder)
+            if self._runtime.optimises:
+                optimised = load(self._conversion.original, folder, default=True)
+                self._default = optimised, load(self._proto, self._folder, default=True)
+        except RuntimeRefusal as e:
+            raise VerificationFailed(f"structure: {name} does not load the converted model: {e}") from e
+
+    def _same_size(self) -> None:
+        inputs = Inputs(self._plan, self._original)
+        awake = inputs.choose_scale(lambda feeds: list(self._original.run(feeds).values()))
+        asleep = "" if awake else "; an output was the same for two inputs, so this proves little"
+        for batch in inputs.batches:
+            feeds = inputs.draw(batch=batch)
+            try:
+                expected = self._original.run(feeds)
+            except RuntimeRefusal as e:
+                if batch == inputs.batches[0]:
+                    raise VerificationFailed(f"same size: {self._runtime.name} does not run the original: {e}") from e
+                note = "the original declares a dynamic batch and runs with one image only"
+                self.outcome.checks.append(Check("same size", None, None, note=note))
+                continue
+            _require_repeatable(expected, self._original.run(feeds))
+            note = f"batch {batch}{asleep}"
+            self._compare(Check("same size", None, True, (1, 1), note=note), self._session, feeds, expected)
+            if self._default is not None:
+                original, converted = self._default
+                check = Check("default run", None, True, (1, 1), note=note)
+                if self._bounds.all_steps.nodes:  # what is quantised comes out otherwise where it is optimised
+                    expected = original.run(feeds)
+                self._compare(check, converted, feeds, expected, optimised=True)
+
+    def _compare(self, check: Check, session: Session, feeds: Feeds, expected: Feeds, optimised: bool = False) -> None:
+        try:
+            found = session.run(feeds)
+        except RuntimeRefusal as e:
+            raise VerificationFailed(f"{check.name}: the converted model does not run: {e}") from e
+        one = {name: _as_one(value) for name, value in found.items()}
+        self._judgement.compare(
+            check,
+            one,
+            {name: _as_one(value) for name, value in expected.items()},
+            True,
+            optimised,
+            self._exact(feeds),
+        )
+        self.outcome.checks.append(check)
+
+    def _exact(self, feeds: Feeds) -> Exact:
+        def exact(name: str, which: np.ndarray) -> np.ndarray:
+            doubled = Doubled(self._conversion.original, self._plan.model.folder)
+            return doubled.run(feeds, [name])[name][..., None][..., which]
+
+        return exact
+
+
+def _as_one(value: np.ndarray) -> np.ndarray:
+    """All values as one answer; the answers are counted along the last axis."""
+    return value[..., None] if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)[..., None]
+
+
+def _outputs(values: Iterable[ValueInfoProto]) -> dict[str, Windowed]:
+    """What is compared, by element type."""
+    nowhere = Grid("", (), (), (), (), (), (), (), ())
+    return {v.name: Windowed(v.name, (), v.type.tensor_type.elem_type, nowhere) for v in values}
+
+
+def _require_repeatable(first: Feeds, second: Feeds) -> None:
+    """Refuse a model that answers the same question in two ways.
+
+    Raises:
+        VerificationFailed: it does.
+    """
+    for name, value in first.items():
+        floats = isinstance(value, np.ndarray) and value.dtype.kind in FLOATS
+        if not np.array_equal(value, second[name], equal_nan=floats):
+            reason = (
+                f"output '{name}' of the original is random: two runs on one input differ, so nothing can be checked"
+            )
+            raise VerificationFailed(f"same size: {reason}")
+
+
+def require_signature(original: ModelProto, proto: ModelProto) -> None:
+    """Inputs and outputs have the names, types and shapes that they had, in the same order.
+
+    Raises:
+        VerificationFailed: one differs.
+    """
+    for what, before, after in (
+        ("input", _inputs(original), _inputs(proto)),
+        ("output", list(original.graph.output), list(proto.graph.output)),
+    ):
+        names = [v.name for v in before], [v.name for v in after]
+        if names[0] != names[1]:
+            raise VerificationFailed(f"structure: the {what}s are {names[1]}, expected {names[0]}")
+        for old, new in zip(before, after, strict=True):
+            if old.type != new.type:
+                raise VerificationFailed(
+                    f"structure: {what} '{old.name}' has another type or shape than in the original"
+                )
+
+
+def _inputs(proto: ModelProto) -> list[ValueInfoProto]:
+    constants = {t.name for t in proto.graph.initializer} | {t.values.name for t in proto.graph.sparse_initializer}
+    return [v for v in proto.graph.input if v.name not in constants]
+
+
+def require_no_fc(conversion: Conversion, proto: ModelProto) -> None:
+    """No FC is left but those that were listed, and those that compute constants.
+
+    Raises:
+        VerificationFailed: one is.
+    """
+    plan = conversion.plan
+    allowed = set(plan.left)
+    allowed |= {str(op) for op in plan.model.ops if all(name in plan.constants.static for name in op.reads())}
+    for node in proto.graph.node:
+        if node.op_type in FULLY_CONNECTED and title(node) not in allowed:
+            raise VerificationFailed("structure: a fully connected node is left", title(node))

@@ -1,0 +1,118 @@
+"""Seeded random values for all inputs of a model of which only the FC nodes are understood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+from onnx import TensorProto, ValueInfoProto
+
+from .. import dtypes
+from ..errors import VerificationFailed
+from ..ops import UNARY, VIEWS, Op
+from ..plan import Plan
+from .inputs import SCALES, SEED, Images
+from .session import Feeds, RuntimeRefusal, Session
+
+SIZES = (7, 32, 64, 224, 1)  #: tried for axes whose size the model leaves open, until the original runs
+CHOICES = 2  #: a whole number that is no pixel and chooses nothing is a flag
+LOOKUPS = {"Gather": 0, "GatherElements": 0, "GatherND": 0, "OneHot": None}
+
+
+class Inputs(Images):
+    """Values of the types and shapes that the model declares; whole numbers that choose from a table stay inside it."""
+
+    def __init__(self, plan: Plan, original: Session) -> None:
+        """Find sizes at which the original runs.
+
+        Args:
+            plan: the model.
+            original: a session of it.
+
+        Raises:
+            VerificationFailed: it runs at none, or an input is no tensor of numbers.
+        """
+        self._plan, self._inputs = plan, plan.model.inputs
+        self._rng = np.random.default_rng(SEED)
+        self.scale, self._open = SCALES[0], SIZES[0]
+        for value in self._inputs:
+            if (
+                value.type.WhichOneof("value") != "tensor_type"
+                or value.type.tensor_type.elem_type == TensorProto.STRING
+            ):
+                reason = f"input '{value.name}' is no tensor of numbers, so no values can be drawn"
+                raise VerificationFailed(f"same size: {reason}; --no-verify skips the checks")
+        symbolic = any(_is_open(v, 0) for v in self._inputs if v.type.tensor_type.shape.dim)
+        self._batch_symbols = {v.type.tensor_type.shape.dim[0].dim_param for v in self._inputs if _is_open(v, 0)} - {""}
+        ranked = [v.type.tensor_type.shape.dim[0].dim_value for v in self._inputs if v.type.tensor_type.shape.dim]
+        self.batches = (1, 2) if symbolic else (*ranked, 1)[:1]
+        self._tables = {v.name: _choices(plan, v.name) for v in self._inputs}
+        self._require_running(original)
+
+    def _require_running(self, original: Session) -> None:
+        reason = ""
+        opened = any(_is_open(v, i) for v in self._inputs for i in range(1, len(v.type.tensor_type.shape.dim)))
+        for size in SIZES if opened else SIZES[:1]:
+            self._open = size
+            try:
+                original.run(self.draw())
+                return
+            except RuntimeRefusal as e:
+                reason = str(e)
+        raise VerificationFailed(
+            f"same size: the original does not run on values that were drawn for its inputs ({reason}); "
+            "--no-verify skips the checks"
+        )
+
+    def draw(self, sizes: object = None, batch: int | None = None) -> Feeds:
+        """One set of inputs; at the smallest batch unless told otherwise."""
+        batch = batch or self.batches[0]
+        feeds = {}
+        for value in self._inputs:
+            tensor = value.type.tensor_type
+            dims = [
+                (batch if i == 0 or d.dim_param in self._batch_symbols else self._open)
+                if _is_open(value, i)
+                else d.dim_value
+                for i, d in enumerate(tensor.shape.dim)
+            ]
+            feeds[value.name] = self._drawn(value.name, dims, tensor.elem_type)
+        return feeds
+
+    def _drawn(self, name: str, dims: Sequence[int], elem_type: int) -> np.ndarray:
+        dtype = dtypes.numpy_type(elem_type)
+        if dtype.kind == "b":
+            return np.asarray(self._rng.integers(0, 2, dims), dtype)
+        if dtype.kind in "iu" and (dtype.itemsize > 1 or self._tables[name] is not None):
+            return np.asarray(self._rng.integers(0, self._tables[name] or CHOICES, dims), dtype)
+        return self._values(list(dims), dtype)
+
+
+def _is_open(value: ValueInfoProto, axis: int) -> bool:
+    dims = value.type.tensor_type.shape.dim
+    return len(dims) > axis and not dims[axis].dim_value
+
+
+def _choices(plan: Plan, name: str) -> int | None:
+    """The size of the smallest table that an input chooses from, directly or behind a view or a cast."""
+    names, found = [name], []
+    seen = {name}
+    while names:
+        current = names.pop()
+        for op in plan.model.consumers.get(current, ()):
+            table = _table(plan, op, current)
+            if table is not None:
+                found.append(table)
+            if (op.op_type in VIEWS or op.op_type in UNARY or op.op_type == "Transpose") and op.outputs[0] not in seen:
+                seen.add(op.outputs[0])
+                names.append(op.outputs[0])
+    return min(found, default=None)
+
+
+def _table(plan: Plan, op: Op, name: str) -> int | None:
+    if op.op_type not in LOOKUPS or op.inputs[1:2] != [name]:
+        return None
+    shape = plan.shapes.of(op.inputs[0])
+    axis = op.attr("axis", 0)
+    return max(shape[axis], 1) if shape and prod(shape) else None
