@@ -16,7 +16,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
 import onnx_fc2conv as fc2conv
-from onnx_fc2conv.errors import Fc2ConvError, NothingToConvert, UnreadableModel, UsageError
+from onnx_fc2conv.errors import Fc2ConvError, UnreadableModel, UsageError
 from tests.networks import IR_VERSION, cut, integers, session
 
 IMAGE = ("N", 1, 6, 4)  #: behind a 2x2 Conv of stride 2 and two channels: 3 x 2 cells, 12 features
@@ -473,9 +473,6 @@ REFUSALS = {
         "input 'b' axis 2 is 'H'; give it the trained size first",
         UnreadableModel,
     ),
-    "no FC behind any": Refusal(
-        Case(UNSHARED + "y = Add (ma, mb)"), None, "no fully connected node depends on", NothingToConvert
-    ),
 }  # fmt: skip
 
 
@@ -610,3 +607,9 @@ def test_verify_rejects(mutate: Callable[[ModelProto], None], check: str) -> Non
     mutate(converted)
     with pytest.raises(fc2conv.VerificationFailed, match=check):
         fc2conv.verify(original, converted)
+
+
+def test_without_an_fc_all_images_are_freed() -> None:
+    result = fc2conv.convert(Case(UNSHARED + "y = Add (ma, mb)").model)
+    assert result.report.heads == []
+    assert [image.same_size_as for image in result.report.images] == [None, result.report.images[0].name]

@@ -348,7 +348,7 @@ def test_an_existing_file_is_replaced_in_one_step(tmp_path: Path, capsys: pytest
 
 
 def test_a_refusal_leaves_an_existing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = saved(Head("y = Relu(map)"), tmp_path)
+    source = saved(Head("y = NonZero(map)"), tmp_path)
     (tmp_path / "out.onnx").write_text("old")
     before = snapshot(tmp_path)
     call(capsys, source, tmp_path / "out.onnx").one_line(1)

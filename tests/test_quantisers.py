@@ -16,6 +16,7 @@ from onnxruntime import quantization
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
 
 import onnx_fc2conv as fc2conv
+from onnx_fc2conv.verification.saturation import saturates
 
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = ("lenet", "reference_detector", "two_heads_prelu")
@@ -77,6 +78,8 @@ def test_quantised_models_convert(
     name: str, form: str, types: tuple[str, str], per_channel: bool, tmp_path: Path
 ) -> None:
     original = quantised(name, tmp_path, form, *types, per_channel)
+    if form == "QOperator" and types == ("uint8", "int8") and saturates():
+        pytest.skip("onnxruntime's uint8 x int8 products saturate on this processor")
     result = fc2conv.convert(original)
     assert all(c.passed for c in result.report.checks if c.passed is not None)
     assert {"same size", "windows", "default run"} <= {c.name for c in result.report.checks}

@@ -80,10 +80,10 @@ USAGE = [
     ),
     (
         ["--static", "--require-exact"],
-        ["--static", "--dynamic-batch"],
-        ["--static", "--output", "rows"],
         "--static makes no windows, so there are no image crops to be exact on",
     ),
+    (["--static", "--dynamic-batch"], "--static keeps every input and output as it is, its batch too"),
+    (["--static", "--output", "rows"], "--static keeps every output as it is"),
     (["--max-kernel", "0"], "--max-kernel '0' must be a whole number of at least 1"),
     (["--max-kernel", "-3"], "--max-kernel"),
     (["--max-kernel", "3x3"], "--max-kernel '3x3' must be a whole number of at least 1"),

@@ -94,7 +94,7 @@ def settled_axes(x: FeatureMap) -> FeatureMap:
 def _with_axes(op: Op, x: FeatureMap) -> FeatureMap:
     """The map for an operator that knows features and spatial axes only."""
     if len(x.dims) > 1 and isinstance(x.dims[1], (Merged, Part)) and follows(x.dims[1]):
-        raise op.contradict(f"its channels are {in_words(x.dims[1])}, and it has weights for each")
+        raise op.contradict(f"its channels are {in_words(x.dims[1])}, which are others at another size")
     x = settled_axes(x)
     for place, dim in enumerate(x.dims):
         reason = f"its axis {place} is {in_words(dim)} in one, which this operator is not known on"

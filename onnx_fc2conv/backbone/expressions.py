@@ -103,7 +103,8 @@ def in_words(dim: Dim) -> str:
     """A dim as messages write it: ``height//8``."""
     names = ("height", "width")
     if isinstance(dim, Merged):
-        return "*".join(in_words(part) for part in dim.parts)
+        words = [in_words(part) for part in dim.parts]
+        return "*".join(f"({word})" if " " in word or "/" in word else word for word in words)
     if not isinstance(dim, Axis):
         return str(dim)
     return dim.law.expression(names[dim.index] if dim.index < len(names) else f"size {dim.index}")

@@ -20,6 +20,7 @@ from ..rewrite import Windowed
 from .bounds import Bounds, Steps
 from .compare import FLOATS, distances, error, share_beyond
 from .outcome import Check
+from .saturation import HINT, saturates
 from .session import Feeds, RuntimeRefusal
 
 #: the exact answers of an output at some of the compared cells (by position in the comparison), stacked last
@@ -72,7 +73,7 @@ class Judgement:
                 if not np.isfinite(e) or not self._as_near(check, name, found[name], reference, tolerance, exact):
                     raise VerificationFailed(
                         f"{check.name}: output '{name}' at {text(check.size or ())} differs by {e:.2g} of its scale, "
-                        f"tolerance {tolerance:.2g}"
+                        f"tolerance {tolerance:.2g}{HINT if in_steps and saturates() else ''}"
                     )
                 tolerance = e
             if in_steps and e > rounding and not optimised:
@@ -127,4 +128,4 @@ def _require_rare(
     check.note = f"{share:.1%} of the answers differ by a step of the quantised type"
     if share > accepted:
         reason = f"output '{name}' differs in {share:.0%} of the answers, more than quantising explains"
-        raise VerificationFailed(f"{check.name}: {reason} ({accepted:.0%})")
+        raise VerificationFailed(f"{check.name}: {reason} ({accepted:.0%}){HINT if saturates() else ''}")

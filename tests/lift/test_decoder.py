@@ -347,7 +347,7 @@ REFUSES = table(
                 L=(12, 3),
             ),
             "Conv 'c'",
-            "its axis 2 is height//2*width//2 in one, which this operator is not known on",
+            "its axis 2 is (height//2)*(width//2) in one, which this operator is not known on",
         )
     },
     {
@@ -376,7 +376,7 @@ REFUSES = table(
         "Pad of the flattened vector": Refuses(
             unread("[it] t = Pad(v, p)", p=[0, 1, 0, 2], features=15),
             "Pad 'it'",
-            "its axis 1 is 2*height//2*width//2 in one, which this operator is not known on",
+            "its channels are 2*(height//2)*(width//2), which are others at another size",
         ),
         "Pad of the batch": Refuses(
             made("[it] y = Pad(r, p)", batch=1, p=[0, 0, 0, 0, 1, 0, 0, 0]), "Pad 'it'", "pads the batch"

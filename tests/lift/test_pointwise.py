@@ -197,7 +197,7 @@ REFUSES = {
             features=6,
         ),
         "Conv 'c'",
-        "its axis 1 is 2*height//2*width//2 in one, which this operator is not known on",
+        "its channels are 2*(height//2)*(width//2), which are others at another size",
     ),
     "a bias that is an input": Refuses(
         pooled("c = Conv(p, K, b)\nt = Flatten(c)"),
