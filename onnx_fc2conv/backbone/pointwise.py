@@ -103,7 +103,7 @@ def _meet_constant(op: Op, dims: list[Dim], constant: Array, trace: Trace) -> li
             values = f"its constant '{constant.name}' has one value per position ({list(constant.shape)})"
             whole = f"is position-dependent: {values}"
             op.contradict_if(any(isinstance(a, Part) for a in parts_of(dim)), whole)
-            if not _is_uniform(constant, i):
+            if constant.tensor is not None or not _is_uniform(constant, i):
                 raise op.fits_one_size(f"{whole}, so it fits the trained size only")
             _repeat_instead(op, constant, i, trace)
         if isinstance(dim, int):
@@ -113,7 +113,11 @@ def _meet_constant(op: Op, dims: list[Dim], constant: Array, trace: Trace) -> li
 
 
 def _is_uniform(constant: Array, axis: int) -> bool:
-    """True if all values along an axis are the same, so that one of them does for any size."""
+    """True if all values along an axis are the same, so that one of them does for any size.
+
+    Of a computed constant (``ConstantOfShape``, ``Expand``) that is what it means. A stored one has a weight for each
+    position, which nobody knows at others, whatever the values are.
+    """
     return bool(np.all(constant.values == np.take(constant.values, [0], axis)))
 
 

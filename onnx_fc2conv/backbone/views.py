@@ -100,9 +100,10 @@ def move_reshape(op: Op, operands: list[Operand], trace: Trace) -> Dims:
         return pooled
     perm = reshape_in_disguise(op, x, trace)
     if perm is not None:
-        if trace.constants.fixed(op.inputs[1]) is not None:
+        moved = tuple(x.dims[p] for p in perm)
+        if not _target_follows(op, x, moved, trace):
             _transpose_instead(op, perm, trace)
-        return tuple(x.dims[p] for p in perm)
+        return moved
     dims = reshaped(op, x, trace)
     if dims is None:
         raise op.refuse("reshapes the feature map in a way that is not understood")
@@ -177,15 +178,15 @@ def sizes_in(shapes: Shapes, dims: Dims, trace: Trace) -> Sizes:
 
 
 def _same_at(op: Op, x: FeatureMap, dims: Dims, trace: Trace, shapes: Shapes, target: Array | None) -> bool | None:
-    """Whether the target gives these dims at some other size; ``None`` at one that the model does not take."""
+    """Whether the target gives these dims at some other size; ``None`` at one that cannot be split like this."""
     sizes = sizes_in(shapes, x.dims, trace)
-    if target is None:
-        return False
+    given, wanted = ([at(d, sizes, trace) for d in ds] for ds in (x.dims, dims))
+    if target is None or prod(given) != prod(wanted):
+        return None if target is not None else False
     try:
-        shape = target_of(op, [at(d, sizes, trace) for d in x.dims], target.ints())
+        return target_of(op, given, target.ints()) == wanted
     except ValueError:
-        return None
-    return shape == [at(d, sizes, trace) for d in dims]
+        return False
 
 
 def _unbake(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> None:

@@ -16,7 +16,7 @@ from ..errors import PositionDependent, Unliftable
 from ..flatten import axes_of, covers_map
 from ..geometry import Axis
 from ..ops import FULLY_CONNECTED, REDUCTIONS, STANDARD_DOMAINS, VIEWS, Model, Op
-from ..plan import FeatureMap, follows, size
+from ..plan import FeatureMap, Merged, follows, size
 
 HEAD_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
 ON_POSITIONS = SLIDING | frozenset(
@@ -156,6 +156,9 @@ class Walk:
     def _flattens(self, op: Op, x: FeatureMap) -> bool:
         if not self.trace.keep_pools and not any(follows(d) for d in x.dims):
             return False  # a gate that was pooled to one cell: no position is lost
+        x = settled_axes(x)
+        if any(isinstance(d, Merged) and follows(d) for d in x.dims):
+            return False  # a list of positions, which is part of the backbone: no window slides over it
         if op.op_type == "Flatten":
             return True
         if op.op_type == "Reshape":

@@ -10,6 +10,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnx_fc2conv as fc2conv
+from onnx_fc2conv.dtypes import tolerance
 
 from ..networks import integers, session
 from .baked import Baked
@@ -261,16 +262,16 @@ CASES: dict[str, Baked] = {
         rewritten=["Slice 's'"],
     ),
     # -- constants
-    "a constant that is the same everywhere": Baked(
-        "[c] c = Add (x, ones)\nmap = Conv (c, w)",
+    "a constant that is computed to be the same everywhere": Baked(
+        "ones = ConstantOfShape <value = float[1] {1.0}> (whole)\n[c] c = Add (x, ones)\nmap = Conv (c, w)",
         "c = Add (x, one)\nmap = Conv (c, w)",
-        {"ones": np.ones((1, 2, 8, 12), np.float32), "one": np.float32(1), "w": (3, 2, 2, 2)},
+        {"whole": [1, 2, 8, 12], "one": np.float32(1), "w": (3, 2, 2, 2)},
         rewritten=["Add 'c'"],
     ),
-    "a constant for each channel, repeated over the map": Baked(
-        "[c] c = Mul (many, x)\nmap = Conv (c, w)",
+    "a constant for each channel, expanded over the map": Baked(
+        "many = Expand (few, whole)\n[c] c = Mul (many, x)\nmap = Conv (c, w)",
         "c = Mul (x, few)\nmap = Conv (c, w)",
-        {"many": np.float32([2, 3]).repeat(96).reshape(2, 8, 12), "few": np.float32([[[2]], [[3]]]), "w": (3, 2, 2, 2)},
+        {"whole": [1, 2, 8, 12], "few": np.float32([[[2]], [[3]]]), "w": (3, 2, 2, 2)},
         rewritten=["Mul 'c'"],
     ),
     # -- nothing to rewrite
@@ -291,6 +292,14 @@ CASES: dict[str, Baked] = {
         {**POSITIONS, "a": [2], "b": [3], "c": [12], **shuffled(6, 2)},
         ("N", 6, 8, 12),
         ["Reshape 'r'"],
+    ),
+    "a target that follows the batch, and has the size in it": Baked(
+        "s = Shape (x)\nn = Gather (s, zero)\nq = Concat <axis = 0> (n, rest)\n[a] r = Reshape (x, q)\n"
+        "map = MaxPool <kernel_shape = [2, 2]> (r)",
+        "map = MaxPool <kernel_shape = [2, 2]> (x)",
+        {"zero": [0], "rest": [2, 8, 12]},
+        ("N", 2, 8, 12),
+        ["Reshape 'a'"],
     ),
     "copied and left over": Baked(
         "r = Reshape (x, rows)\nu = Relu (r)\n[b] l = Reshape (u, four)\nmap = MaxPool <kernel_shape = [2, 2]> (l)",
@@ -354,6 +363,15 @@ REFUSED: dict[str, tuple[Baked, str, str]] = {
         "Add 'p'",
         "is position-dependent: its constant 'pos' has one value per position ([1, 2, 8, 12])",
     ),
+    "a value for each position, all of which are 1": (
+        Baked(
+            "[p] p = Mul (x, pos)\nmap = Conv (p, w)",
+            "",
+            {"pos": np.ones((1, 2, 8, 12), np.float32), "w": (3, 2, 2, 2)},
+        ),
+        "Mul 'p'",
+        "is position-dependent: its constant 'pos' has one value per position ([1, 2, 8, 12])",
+    ),
     "LayerNormalization over channels, height and width": (
         Baked(
             "[n] n, , = LayerNormalization <axis = 1> (x, scale)\nmap = Conv (n, w)",
@@ -390,6 +408,27 @@ def test_refuses_what_is_not_proven(case: Baked, node: str, reason: str) -> None
     assert caught.value.node == node
     assert reason in caught.value.reason
     assert type(caught.value) is not fc2conv.errors.Contradiction
+
+
+def test_a_group_normalisation_right_in_front_of_the_flattening() -> None:
+    """Its views list positions, so the head begins behind them."""
+    case = Baked(
+        "[a] r = Reshape (x, groups)\ni = InstanceNormalization (r, one, none)\n[b] map = Reshape (i, four)",
+        "",
+        {"groups": [0, 2, -1], "four": [1, 4, 8, 12], "one": np.float32([1, 1]), "none": np.float32([0, 0])},
+        (1, 4, 8, 12),
+    )
+    result = fc2conv.convert(case.model, sizes=[case.grown])
+    assert result.report.verdict == "global context"
+    image = case.pixels(case.grown).astype(np.float64)
+    grouped = image.reshape(1, 2, -1)
+    scaled = (grouped - grouped.mean(2, keepdims=True)) / np.sqrt(grouped.var(2, keepdims=True) + 1e-5)
+    enlarged = scaled.reshape(image.shape)
+    (found,) = session(result.model).run(None, {"x": image.astype(np.float32)})
+    for i, j in np.ndindex(9, 9):
+        expected = enlarged[:, :, i : i + 8, j : j + 12].reshape(1, -1) @ case.fc.T
+        bound = tolerance(TensorProto.FLOAT, case.fc.shape[1], 4) * np.abs(case.fc).sum()
+        assert np.abs(found[:, :, i, j] - expected).max() <= bound
 
 
 def edited(model: ModelProto, name: str, change: dict[int, int]) -> ModelProto:
