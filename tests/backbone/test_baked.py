@@ -299,7 +299,7 @@ CASES: dict[str, Baked] = {
         "map = MaxPool <kernel_shape = [2, 2]> (x)",
         {"zero": [0], "rest": [2, 8, 12]},
         ("N", 2, 8, 12),
-        ["Reshape 'a'"],
+        ["Reshape 'a' -> Identity"],
     ),
     "copied and left over": Baked(
         "r = Reshape (x, rows)\nu = Relu (r)\n[b] l = Reshape (u, four)\nmap = MaxPool <kernel_shape = [2, 2]> (l)",
