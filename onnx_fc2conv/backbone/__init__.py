@@ -13,7 +13,7 @@ from typing import NoReturn
 from ..geometry import Axis
 from ..ops import Array, Model, Op
 from ..plan import Dims, FeatureMap, Merged, Part, follows, parts_of
-from . import linear, microsoft, pointwise, refused, repeating, resizing, sliding, views
+from . import cropping, linear, microsoft, pointwise, refused, repeating, resizing, sliding, views
 from .expressions import in_words
 from .layout import SLIDING, image_inputs, input_map, is_free, spatial_axes
 from .readings import Readings, resolved
@@ -43,7 +43,17 @@ __all__ = [
     "without",
 ]
 
-FAMILIES = (linear, microsoft, pointwise, refused, repeating, resizing, sliding, views)  #: importing them fills MOVES
+FAMILIES = (
+    cropping,
+    linear,
+    microsoft,
+    pointwise,
+    refused,
+    repeating,
+    resizing,
+    sliding,
+    views,
+)  #: importing them fills MOVES
 
 
 def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> list[FeatureMap]:
