@@ -35,6 +35,7 @@ EVALUATED_AS = {"BatchNormalization": 15, "DequantizeLinear": 19, "QuantizeLinea
 ALIKE = frozenset(("com.microsoft.DequantizeLinear", "com.microsoft.QuantizeLinear"))  #: as those of opset 21
 FOLDABLE_FROM = {"Softmax": 13}  #: operators that computed something else before, which onnx.reference does not know
 MAX_ELEMENTS = 2**29
+MAX_COMPARED = 2**24  #: elements of a constant that is evaluated at another size, for comparison only
 TRAINED, OTHER_BATCH, OTHER_SIZES = 0, 1, 2  #: what shape arithmetic is evaluated for; the sizes count on from there
 
 
@@ -200,7 +201,7 @@ class Constants:
             a is (self._memo.get((n, 0)) if n else None) for n, a in zip(op.inputs, operands, strict=True)
         ):
             return self._value(name, 0)  # nothing in it depends on the batch: share the result
-        return _fold(op, name, operands, self._shapes[probe])
+        return _fold(op, name, operands, self._shapes[probe], probe == TRAINED)
 
     def _shape_of(self, op: Op, probe: int) -> Array | None:
         dims = self._shapes[probe].of(op.inputs[0])
@@ -231,8 +232,11 @@ def _constant_node(op: Op, name: str) -> Array | None:
     return None
 
 
-def _fold(op: Op, name: str, operands: list[Array | None], shapes: Shapes) -> Array | None:
+def _fold(op: Op, name: str, operands: list[Array | None], shapes: Shapes, needed: bool) -> Array | None:
+    """The value of a node; one that is only compared (not ``needed``) is left out if it is large."""
     size = shapes.of(name)
+    if size is not None and not needed and np.prod(size, dtype=object) > MAX_COMPARED:
+        return None
     if size is not None and np.prod(size, dtype=object) > MAX_ELEMENTS:
         raise Unliftable(f"it computes a constant of {np.prod(size, dtype=object)} elements", str(op))
     if op.op_type in ("Expand", "ConstantOfShape", "Pad", "Range", "Tile") and size is None:

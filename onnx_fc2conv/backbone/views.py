@@ -58,13 +58,20 @@ def reshaped(op: Op, x: FeatureMap, trace: Trace, splits: bool = True) -> Dims |
         inner = axis.size // outer
         size_, number = in_words(axis.window_op(inner, inner, 0, 0)), f"{axis.size} as {outer} x {inner}"
         reason = f"splits {number}: its constant {outer} may be {size_} or a fixed number, and nothing tells which"
-        if trace.readings.choose(op, place, 2, reason) == 0:
+        runs = target is not None and _varies(op.inputs[1], place, outer, trace)
+        if runs or trace.readings.choose(op, place, 2, reason) == 0:
             trace.blame(op, "phase", f"its input must be a multiple of {inner}")
             return axis.window_op(inner, inner, 0, 0), inner
         trace.blame(op, "global context", f"cuts the map into {outer} parts")
         return outer, Part(**{**vars(axis), "law": axis.law.then(1, 0, outer)})
 
     return regroup(x.dims, shape, batch, split if splits else None)
+
+
+def _varies(operand: str, place: int, number: int, trace: Trace) -> bool:
+    """True if an entry of an operand is computed, and another one at another size of the image."""
+    known = [value.ints() for _, value in trace.constants.at_other_sizes(operand) if value is not None]
+    return any(len(entries) > place and entries[place] not in (number, -1) for entries in known)
 
 
 @moves("Flatten", merged=True)

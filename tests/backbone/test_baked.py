@@ -284,6 +284,14 @@ CASES: dict[str, Baked] = {
         ("N", 6, 8, 12),
         [],
     ),
+    "a mean over blocks, as many as there are": Baked(
+        DYNAMIC + "hb = Div (h, two)\nwb = Div (w, two)\nsix = Concat <axis = 0> (n, two, hb, two, wb, two)\n"
+        "r = Reshape (x, six)\nm = ReduceMax <axes = [3, 5], keepdims = 0> (r)\nmap = Conv (m, k)",
+        "m = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x)\nmap = Conv (m, k)",
+        {**POSITIONS, "k": (3, 2, 2, 2)},
+        ("N", 2, 8, 12),
+        [],
+    ),
     "half of a target follows": Baked(
         DYNAMIC + "five = Concat <axis = 0> (n, a, b, h, c)\n[r] r = Reshape (x, five)\n"
         "t = Transpose <perm = [0, 2, 1, 3, 4]> (r)\n"
