@@ -20,6 +20,7 @@ from onnx import ModelProto, TensorProto, numpy_helper, parser
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv import dtypes
+from tests.backbone.test_baked import CASES as BAKED
 from tests.networks import Head, assert_close, integers, network
 from tests.test_cli import MODELS
 
@@ -148,6 +149,19 @@ CASES = {
         headed(NORMALISED, {"w1": (12, 5), "b1": (5,), "scale": (5,), "w2": (5, 4)}), exact=False
     ),
     "float16": Case(headed(LINEAR, {"w1": (12, 5), "b1": (5,), "w2": (5, 3)}, dtype=np.float16), exact=True),
+    **{
+        f"follows the size: {name}": Case(lambda name=name: BAKED[name].model, exact=True)  # type: ignore[misc]
+        for name in (
+            "channel shuffle",
+            "space to depth",
+            "windows that see themselves only",
+            "every position with every other",
+            "upsampled to the size of another map",
+            "upsampled by no whole factor",
+            "a pooled map, tiled",
+            "a border cropped away beside a Conv",
+        )
+    },
 }  # fmt: skip
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from onnx import helper
 
 from ..geometry import Axis, SizeLaw
-from ..ops import Op
+from ..ops import Array, Op
 from ..plan import Dim, Dims, follows, size
+from ..shapes import Shapes
 from .expressions import Expressions, in_words
 from .registry import Operand, Trace, moves, only_map
 from .views import at, sizes_in
@@ -63,9 +64,10 @@ def read_size(
     return options[trace.readings.choose(op, place, len(options), reason)]
 
 
-def _is_at(axis: Axis, entry: int, trace: Trace, shapes: object, value: object) -> bool:
-    known = value.ints() if value is not None else []  # type: ignore[attr-defined]
-    return len(known) > entry and known[entry] == at(axis, sizes_in(shapes, (axis,), trace), trace)  # type: ignore[arg-type]
+def _is_at(axis: Axis, entry: int, trace: Trace, shapes: Shapes, value: Array | None) -> bool:
+    """True if an entry of an operand is the size of this axis at some other size of the image."""
+    known = value.ints() if value is not None else []
+    return len(known) > entry and known[entry] == at(axis, sizes_in(shapes, (axis,), trace), trace)
 
 
 def is_baked(operand: str, entry: int, n: int, trace: Trace) -> bool:
