@@ -125,6 +125,19 @@ y = LogSoftmax <axis = -1> (z)
 """
 LINEAR = "f = Flatten(map)\ng = Gemm(f, w1, b1)\nh = Relu(g)\ny = MatMul(h, w2)"
 
+FOLLOWING = {  # backbones whose shapes carried the trained size; nothing is activated in them
+    f"follows the size: {name}": Case(lambda name=name: BAKED[name].model, exact=True)  # type: ignore[misc]
+    for name in (
+        "channel shuffle",
+        "space to depth",
+        "windows that see themselves only",
+        "every position with every other",
+        "upsampled to the size of another map",
+        "upsampled by no whole factor",
+        "a pooled map, tiled",
+        "a border cropped away beside a Conv",
+    )
+}
 CASES = {
     "detector": Case(stored("reference_detector"), exact=True),
     "padded": Case(stored("reference_detector_padded"), exact=True),
@@ -149,19 +162,8 @@ CASES = {
         headed(NORMALISED, {"w1": (12, 5), "b1": (5,), "scale": (5,), "w2": (5, 4)}), exact=False
     ),
     "float16": Case(headed(LINEAR, {"w1": (12, 5), "b1": (5,), "w2": (5, 3)}, dtype=np.float16), exact=True),
-    **{
-        f"follows the size: {name}": Case(lambda name=name: BAKED[name].model, exact=True)  # type: ignore[misc]
-        for name in (
-            "channel shuffle",
-            "space to depth",
-            "windows that see themselves only",
-            "every position with every other",
-            "upsampled to the size of another map",
-            "upsampled by no whole factor",
-            "a pooled map, tiled",
-            "a border cropped away beside a Conv",
-        )
-    },
+    **FOLLOWING,
+
 }  # fmt: skip
 
 
@@ -285,8 +287,11 @@ def lost_node(model: ModelProto) -> None:
 SABOTAGES = [flipped_kernel, nudged_weights, lost_node]
 
 
-@pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda s: s.__name__)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "sabotage"),
+    [(n, s) for n in CASES for s in SABOTAGES if s is not lost_node or n not in FOLLOWING],
+    ids=lambda v: v if isinstance(v, str) else v.__name__,
+)
 def test_a_sabotaged_model_is_noticed(name: str, sabotage: Callable[[ModelProto], None]) -> None:
     model = ModelProto.FromString(converted(name).model.SerializeToString())
     sabotage(model)
