@@ -36,7 +36,6 @@ class Conversion:
         geometry: the grid of every lifted output.
         original: the model as it was given, which the plan's may be an equivalent of.
         restructured: what was done to the original's structure before, one line each.
-        batch_freed: the original takes one image at a time, and the converted model any number.
         unbaked: which nodes carried the trained size, and what took their place, one line each.
         forms: the form of every lifted output that is not its map.
         limits: the largest kernel and the most channels of a Conv that is written; ``None`` for any.
@@ -50,7 +49,6 @@ class Conversion:
     original: ModelProto
     restructured: tuple[str, ...] = ()
     unbaked: tuple[str, ...] = ()
-    batch_freed: bool = False
     forms: dict[str, OutputForm] = field(default_factory=dict)
     limits: tuple[int | None, int | None] = (None, None)
 

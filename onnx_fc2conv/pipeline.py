@@ -127,11 +127,9 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     """
     settings = settings or Settings()
     straight = straighten(model, *((_known_at_declared_sizes, ANY_RANK) if settings.static else (_known, IMAGE_RANK)))
-    free, one_image = straight.model, 0
-    if settings.dynamic_batch:
-        free, one_image = shapes.with_free_batch(free)
+    free, freed = shapes.with_free_batch(straight.model) if settings.dynamic_batch else (straight.model, None)
     try:
-        known = resolved(lambda readings: followed(free, settings, readings))
+        known = resolved(lambda readings: followed(free, settings, readings, freed))
     except (NothingToConvert, Unliftable) as e:
         raise straight.explains(e) or e
     plan, rewrite = known.plan, known.rewrite
@@ -143,7 +141,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     limits.split(plan, rewrite, settings.max_kernel, settings.max_channels)
     converted = assemble(plan, rewrite)
     geometry = spatial.keep(converted) if plan.static else spatial.free(converted, plan, rewrite)
-    if one_image:
+    if freed is not None:
         _require_batch(plan, rewrite)
     given = forms.apply(converted, plan, rewrite, settings.output)
     return Conversion(
@@ -155,7 +153,6 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         model.proto,
         straight.changes,
         known.changes,
-        bool(one_image),
         given,
         settings.limits,
     )
@@ -179,13 +176,13 @@ class Followed:
     changes: tuple[str, ...]
 
 
-def followed(model: Model, settings: Settings | None, readings: Readings) -> Followed:
-    """Rewrite what carries the trained size until nothing does."""
+def followed(model: Model, settings: Settings | None, readings: Readings, freed: int | None = None) -> Followed:
+    """Rewrite what carries the trained size until nothing does; ``freed`` is the batch that the model was made for."""
     changes: list[str] = []
     for _ in range(len(model.ops) + 1):
         try:
-            plan, rewrite = _analyse(model, settings, readings)
-            return Followed(plan, rewrite, tuple(changes))
+            plan, rewrite = _analyse(model, settings, readings, freed)
+            return Followed(replace(plan, freed_batch=freed), rewrite, tuple(changes))
         except Baked as e:
             changes += [replacement.change for replacement in e.replacements.values()]
             model = without(model, e.replacements)
@@ -230,7 +227,9 @@ def _analyse_static(model: Model, settings: Settings) -> tuple[Plan, Rewrite]:
         return lift_static(found)
 
 
-def _analyse(model: Model, settings: Settings | None = None, readings: Readings | None = None) -> tuple[Plan, Rewrite]:
+def _analyse(
+    model: Model, settings: Settings | None = None, readings: Readings | None = None, freed: int | None = None
+) -> tuple[Plan, Rewrite]:
     """Find and lift the heads.
 
     Where the batch is symbolic, shapes are inferred for two batch sizes, so that a number that contains the batch is
@@ -242,9 +241,10 @@ def _analyse(model: Model, settings: Settings | None = None, readings: Readings 
     declared = shapes.declared_batch(model)
     if declared is not None:
         return _lifted(model, shapes.infer(model, declared), None, settings, readings)
-    if settings and settings.dynamic_batch:  # numbers of a model for one image make sense at one image first
+    if freed is not None:  # numbers of a model for so many images make sense at so many first
+        other = next(n for n in PROBED_BATCHES if n != freed)
         try:
-            return _lifted(model, shapes.infer(model, 1), shapes.infer(model, PROBED_BATCHES[1]), settings, readings)
+            return _lifted(model, shapes.infer(model, freed), shapes.infer(model, other), settings, readings)
         except BatchBaked as e:
             raise Unliftable(f"{e.reason}, so the batch cannot be freed", e.node) from e
     batch, other = PROBED_BATCHES

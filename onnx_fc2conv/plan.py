@@ -115,6 +115,7 @@ class Plan:
         images: the image inputs that are freed, as maps of themselves, in the order of the model.
         instead: what to say should a view be refused in the head that the backbone did not take.
         runtime: name of the runtime that will check the conversion, a value of ``settings.RUNTIMES``.
+        freed_batch: how many images the original takes at a time, where the converted model takes any number.
         static: no size changes: there are no images, and the head is every FC node.
         other_batch: the shapes at another batch size, where the batch is symbolic; only if ``static``.
         left: FC nodes that stay as they are, and why; only if ``static``.
@@ -131,6 +132,7 @@ class Plan:
     images: list[FeatureMap]
     instead: Unliftable | None = None
     runtime: str = "onnxruntime"
+    freed_batch: int | None = None
     static: bool = False
     other_batch: Shapes | None = None
     left: dict[str, str] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from itertools import chain, count
 import onnx
 from onnx import ModelProto, TensorProto, TypeProto, ValueInfoProto, helper
 
-from .errors import Unliftable, UnreadableModel
+from .errors import UnreadableModel
 from .ops import Model, view
 
 SMALL = 4096  #: elements; larger initializers are never shape operands
@@ -61,20 +61,14 @@ def declared_batch(model: Model) -> int | None:
     return int(image.type.tensor_type.shape.dim[0].dim_value)
 
 
-def with_free_batch(model: Model) -> tuple[Model, int]:
+def with_free_batch(model: Model) -> tuple[Model, int | None]:
     """A model of which the batch of every input that shares the declared one has a name, and the batch it had.
 
-    The inputs that share it are those of that size along their first axis.
-
-    Raises:
-        Unliftable: the model declares more than one image, so where its numbers hold the batch cannot be told.
+    The inputs that share it are those of that size along their first axis. Where it has a name already, it is ``None``.
     """
     batch = declared_batch(model)
     if batch is None:
-        return model, 0
-    if batch != 1:
-        reason = f"the batch is fixed to {batch}: only that of one image can be freed, export the model for one image"
-        raise Unliftable(reason)
+        return model, None
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     names = {value.name for value in model.inputs}

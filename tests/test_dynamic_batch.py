@@ -1,6 +1,8 @@
-"""``--dynamic-batch``: models for one image at a time take any number, each image by itself."""
+"""``--dynamic-batch``: models for a fixed number of images take any number, each image by itself."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -44,6 +46,8 @@ HEADS = {
         {"s": np.array([1, 12]), "W": (12, 4), "t": np.array([1, 2, 2]), "V": (2, 3)},
         batch=1,
     ),
+    "four images": Head("f = Reshape(map, s)\ny = Gemm(f, W)", {"s": np.array([4, 12]), "W": (12, 3)}, batch=4),
+    "four images, rows": Head("f = Reshape(map, s)\ny = MatMul(f, W)", {"s": np.array([8, 6]), "W": (6, 3)}, batch=4),
 }
 
 
@@ -53,8 +57,10 @@ def test_a_head_for_one_image_takes_several(head: Head) -> None:
     result = fc2conv.convert(model, dynamic_batch=True)
     images = integers((3, *[d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]), 5)
     (found,) = session(result.model).run(None, {"x": images})
-    expected = [session(model).run(None, {"x": images[i : i + 1]})[0] for i in range(3)]
-    np.testing.assert_array_equal(found.reshape(np.concatenate(expected).shape), np.concatenate(expected))
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    whole = [session(model).run(None, {"x": images[[i] * batch]})[0] for i in range(3)]
+    expected = np.concatenate([answers[: len(answers) // batch] for answers in whole])
+    np.testing.assert_array_equal(found.reshape(expected.shape), expected)
 
 
 def test_a_batch_that_is_free_stays_as_it_is() -> None:
@@ -69,9 +75,9 @@ def test_a_name_that_is_taken_is_not_taken_again() -> None:
 
 
 REFUSED = {
-    "several images": (
-        Head("f = Flatten(map)\ny = Gemm(f, W)", {"W": (12, 3)}, batch=4),
-        "the batch is fixed to 4: only that of one image can be freed",
+    "a row for each of several images": (
+        Head("f = Flatten(map)\ny = Gemm(f, W, C)", {"W": (12, 3), "C": (4, 3)}, batch=4),
+        "its constant 'C' has a row for each of several images",
     ),
     "rows of the one image": (
         Head("f = Reshape(map, s)\ny = MatMul(f, W)", {"s": np.array([2, 6]), "W": (6, 3)}, batch=1),
@@ -106,3 +112,15 @@ def test_a_model_that_mixes_its_images_is_rejected() -> None:
     onnx.checker.check_model(converted)
     with pytest.raises(fc2conv.VerificationFailed, match="same size"):
         fc2conv.verify(model, converted, dynamic_batch=True)
+
+
+def test_a_backbone_for_three_images_takes_any_number() -> None:
+    one = CASES["channel shuffle"]
+    three = replace(
+        one, image=(3, *one.image[1:]), weights={**one.weights, "five": [3, 2, 3, 8, 12], "four": [3, 6, 8, 12]}
+    )
+    result = fc2conv.convert(three.model, sizes=[one.grown], dynamic_batch=True)
+    assert batch_dims(result.model) == ["batch", "batch"]
+    images = np.concatenate([one.pixels(one.grown), -one.pixels(one.grown)])
+    (found,) = session(result.model).run(None, {"x": images})
+    np.testing.assert_array_equal(found, one.expected(images, [1, 1]))

@@ -102,7 +102,7 @@ def move_reshape(op: Op, operands: list[Operand], trace: Trace) -> Dims:
     x = only_map(op, operands)
     if not any(follows(d) for d in x.dims):
         pooled = _one_cell(op, x, trace)
-        if _is_for_one_image(op, x, pooled, trace):
+        if _is_for_one_batch(op, x, pooled, trace):
             _unbake(op, x, pooled, trace)
         return pooled
     perm = reshape_in_disguise(op, x, trace)
@@ -132,7 +132,7 @@ def _transpose_instead(op: Op, perm: list[int], trace: Trace) -> None:
 def _target_follows(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
     """True if the target gives these dims at other sizes of the image too."""
     target = trace.constants.fixed(op.inputs[1])
-    if _is_for_one_image(op, x, dims, trace):
+    if _is_for_one_batch(op, x, dims, trace):
         return False
     if target is None:
         known = trace.constants.at_other_sizes(op.inputs[1])
@@ -153,10 +153,10 @@ def _target_follows(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
     return True
 
 
-def _is_for_one_image(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
-    """True if the batch may be any and was read as one, and the target gives these dims for one image only."""
+def _is_for_one_batch(op: Op, x: FeatureMap, dims: Dims, trace: Trace) -> bool:
+    """True if the batch may be any, and the target gives these dims for so many images only as it was read for."""
     known = trace.constants.at_other_batch(op.inputs[1])
-    if trace.shapes.batch != 1 or known is None:
+    if known is None:
         return False
     batch, target = known
     try:

@@ -135,7 +135,8 @@ def _feature_dims(op: Rewriter, x: Windowed, c: Array) -> tuple[int, ...]:
         dims[batch] not in (1, rows), f"its constant '{c.name}' has {dims[batch]} rows and would repeat the image"
     )
     op.refuse_if(
-        dims[batch] > 1 and not x.layout.plain, f"its constant '{c.name}' has a row for each of several images"
+        dims[batch] > 1 and (not x.layout.plain or op.any_batch),
+        f"its constant '{c.name}' has a row for each of several images",
     )
     return (*([1] if x.layout.merged else []), *dims[:batch], *dims[batch + 1 :])
 

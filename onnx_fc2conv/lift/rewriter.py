@@ -30,7 +30,7 @@ class Rewriter:
         self.emitted: list[NodeProto] = []
         self._shared = shared
         self.shapes = shared.shapes
-        self.batch = shared.shapes.batch
+        self.batch, self.any_batch = shared.shapes.batch, shared.constants.any_batch
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

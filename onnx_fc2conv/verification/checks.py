@@ -65,7 +65,7 @@ class Verifier(EnlargedChecks):
         for batch in self._images.batches:
             feeds = self._images.draw(batch=batch)
             try:
-                expected = self._one_by_one(feeds, batch) if self._conversion.batch_freed else original.run(feeds)
+                expected = original.run(feeds)
             except RuntimeRefusal:
                 if batch == self._images.batches[0]:
                     raise
@@ -84,14 +84,6 @@ class Verifier(EnlargedChecks):
             check = Check("same size", trained, True, (1, 1), note=f"batch {batch}{asleep}")
             self._compare(check, found, expected, True, exact=whole)
             self.outcome.checks += self._forms.check(trained, batch, given)
-
-    def _one_by_one(self, feeds: Feeds, batch: int) -> Feeds:
-        """What the original, which takes one image at a time, gives for several."""
-        images = [
-            {name: v[i : i + 1] if v.shape[:1] == (batch,) else v for name, v in feeds.items()} for i in range(batch)
-        ]
-        answers = [self._oracle.original.run(feed) for feed in images]
-        return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
 
     def _whole(self, feeds: Feeds) -> Exact:
         """The whole original's answers in double precision, as the one cell that they are."""

@@ -17,6 +17,7 @@ from ..geometry import Grid
 from ..ops import Model
 from ..plan import Plan
 from .precise import Doubled
+from .repeated import Repeated
 from .session import Feeds, Runtime, Session
 
 Cell = tuple[int, ...]
@@ -71,7 +72,8 @@ class Oracle:
         """
         self._plan, self._load = plan, partial(runtime.load, default=default)
         model = plan.model
-        self.original = self._load(original or model.proto, model.folder)
+        given = original or model.proto
+        self.original = self._batched(self._load(given, model.folder), given)
         self.map_outputs = [name for name in model.outputs if name in plan.maps and name in model.producer]
         self._inner = list(dict.fromkeys([*(c for c in plan.cuts if c in model.producer), *self.map_outputs]))
         free = {image.name: _untyped(plan, image.name) for image in plan.images}
@@ -80,7 +82,17 @@ class Oracle:
             self._backbone = self._load(cut(model, free, self._inner), model.folder)
         self._heads: dict[tuple[str, ...], Session] = {}
         self._doubled: dict[tuple[str, ...], Doubled] = {}
-        self._whole = original or model.proto
+        self._whole = given
+
+    def _batched(self, session: Session, given: ModelProto | None = None) -> Session:
+        """The session, for any number of images where the original takes a fixed one; a head has no declared inputs."""
+        batch = self._plan.freed_batch
+        if batch is None:
+            return session
+        graph = (given or self._whole).graph
+        dims = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
+        batched = {name for name, d in dims.items() if d and d[0].dim_value == batch}
+        return Repeated(session, batch, batched | {c for c in self._plan.cuts if self._plan.maps[c].dims[0] == "batch"})
 
     def maps(self, feeds: Feeds) -> Feeds:
         """The original's backbone on images of any size: the flattened maps, and the maps that are outputs."""
@@ -89,7 +101,7 @@ class Oracle:
 
     def _head(self, outputs: tuple[str, ...]) -> Session:
         if outputs not in self._heads:
-            self._heads[outputs] = self._load(self._part(outputs), self._plan.model.folder)
+            self._heads[outputs] = self._batched(self._load(self._part(outputs), self._plan.model.folder))
         return self._heads[outputs]
 
     def _part(self, outputs: tuple[str, ...]) -> ModelProto:
