@@ -92,7 +92,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("head", "reason"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(head: Head, reason: str) -> None:
-    with pytest.raises(fc2conv.Unliftable, match="batch") as caught:
+    with pytest.raises(fc2conv.Unliftable) as caught:
         fc2conv.convert(network(head), dynamic_batch=True)
     assert reason in caught.value.reason
 
@@ -116,9 +116,8 @@ def test_a_model_that_mixes_its_images_is_rejected() -> None:
 
 def test_a_backbone_for_three_images_takes_any_number() -> None:
     one = CASES["channel shuffle"]
-    three = replace(
-        one, image=(3, *one.image[1:]), weights={**one.weights, "five": [3, 2, 3, 8, 12], "four": [3, 6, 8, 12]}
-    )
+    weights = {**one.weights, "five": [3, 2, 3, 8, 12], "four": [3, 6, 8, 12]}
+    three = replace(one, image=(3, *one.image[1:]), weights=weights)
     result = fc2conv.convert(three.model, sizes=[one.grown], dynamic_batch=True)
     assert batch_dims(result.model) == ["batch", "batch"]
     images = np.concatenate([one.pixels(one.grown), -one.pixels(one.grown)])

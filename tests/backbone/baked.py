@@ -87,7 +87,8 @@ class Baked:
     @property
     def window(self) -> tuple[int, ...]:
         """Shape of the map at the trained size, without the batch."""
-        (found,) = session(self.part(self.text, image=self.image)).run(["map"], {"x": self.pixels()})
+        batch = self.image[0] if isinstance(self.image[0], int) else 1
+        (found,) = session(self.part(self.text, image=self.image)).run(["map"], {"x": self.pixels(batch=batch)})
         return tuple(found.shape[1:])
 
     @property
