@@ -58,7 +58,8 @@ def reshaped(op: Op, x: FeatureMap, trace: Trace, splits: bool = True) -> Dims |
         inner = axis.size // outer
         size_, number = in_words(axis.window_op(inner, inner, 0, 0)), f"{axis.size} as {outer} x {inner}"
         reason = f"splits {number}: its constant {outer} may be {size_} or a fixed number, and nothing tells which"
-        runs = target is not None and _varies(op.inputs[1], place, outer, trace)
+        left_over = target is not None and target.ints()[place] == -1
+        runs = target is not None and (left_over or _varies(op.inputs[1], place, outer, trace))
         if runs or trace.readings.choose(op, place, 2, reason) == 0:
             trace.blame(op, "phase", f"its input must be a multiple of {inner}")
             return axis.window_op(inner, inner, 0, 0), inner

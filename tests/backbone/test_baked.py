@@ -292,6 +292,14 @@ CASES: dict[str, Baked] = {
         ("N", 2, 8, 12),
         [],
     ),
+    "pairs, as many as are left": Baked(
+        "c = Conv (x, k)\nr = Reshape (c, pairs)\nmap = ReduceMax <axes = [3], keepdims = 0> (r)",
+        "c = Conv (x, k)\nmap = MaxPool <kernel_shape = [2], strides = [2]> (c)",
+        {"k": (4, 2, 3), "pairs": [0, 4, -1, 2]},
+        (1, 2, 10),
+        [],
+        (16,),
+    ),
     "half of a target follows": Baked(
         DYNAMIC + "five = Concat <axis = 0> (n, a, b, h, c)\n[r] r = Reshape (x, five)\n"
         "t = Transpose <perm = [0, 2, 1, 3, 4]> (r)\n"
