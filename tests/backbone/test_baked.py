@@ -293,9 +293,9 @@ CASES: dict[str, Baked] = {
         [],
     ),
     "pairs, as many as are left": Baked(
-        "c = Conv (x, k)\nr = Reshape (c, pairs)\nmap = ReduceMax <axes = [3], keepdims = 0> (r)",
-        "c = Conv (x, k)\nmap = MaxPool <kernel_shape = [2], strides = [2]> (c)",
-        {"k": (4, 2, 3), "pairs": [0, 4, -1, 2]},
+        "c = Conv (x, k)\nr = Reshape (c, pairs)\nm = ReduceMax <axes = [3], keepdims = 0> (r)\nmap = Conv (m, l)",
+        "c = Conv (x, k)\nm = MaxPool <kernel_shape = [2], strides = [2]> (c)\nmap = Conv (m, l)",
+        {"k": (4, 2, 3), "l": (3, 4, 2), "pairs": [0, 4, -1, 2]},
         (1, 2, 10),
         [],
         (16,),
