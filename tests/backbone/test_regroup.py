@@ -82,7 +82,8 @@ ONE_IMAGE: list[tuple[tuple[Dim, ...], list[int], tuple[Dim, ...] | None]] = [
     ((Merged(("batch", 6)), HEIGHT), [1, 6, 8], ("batch", 6, HEIGHT)),
     (("batch", HEIGHT, WIDTH), [1, 1, 48], ("batch", 1, Merged((HEIGHT, WIDTH)))),
     (("batch", HEIGHT, WIDTH), [1, 6, 8], None),
-    (("batch", HEIGHT, 6), [1, 16, 3], None),
+    (("batch", HEIGHT, 6), [1, 16, 3], ("batch", Merged((HEIGHT, 2)), 3)),
+    (("batch", HEIGHT, 6), [1, 12, 4], None),
     (("batch", 6, HEIGHT), [1, 6, 9], None),
 ]
 
