@@ -76,13 +76,14 @@ def opsets(op_type: str) -> tuple[int, ...]:
 
 def unary() -> dict[str, Row]:
     return {
-        op: (f"c = {op}{ATTRS.get(op, '')} (w)", {"w": OPERANDS.get(op, W)}, opsets(op)) for op in UNARY - {"Swish"}
+        op: (f"c = {op}{ATTRS.get(op, '')} (w)", {"w": OPERANDS.get(op, W)}, opsets(op))
+        for op in sorted(UNARY - {"Swish"})
     }
 
 
 def broadcasting() -> dict[str, Row]:
     rows: dict[str, Row] = {}
-    for op in BROADCASTING - {"Clip", "Where"}:
+    for op in sorted(BROADCASTING - {"Clip", "Where"}):
         a, b = LEGAL.get(op, (W, W[:1]))
         attrs = ' <direction = "LEFT">' if op == "BitShift" else ""
         since = max(8, FIRST[op])
@@ -92,7 +93,7 @@ def broadcasting() -> dict[str, Row]:
 
 def reductions() -> dict[str, Row]:
     rows: dict[str, Row] = {}
-    for op in REDUCTIONS:
+    for op in sorted(REDUCTIONS):
         operand = {"w": POSITIVE if "Log" in op else W}
         until = 12 if op == "ReduceSum" else 17
         rows[f"{op}, axes as an attribute"] = (

@@ -17,7 +17,14 @@ STEPS: dict[str, list[str]] = {
     "types": ["mypy"],
     "models": ["tools/make_models.py", "--check"],
     "readme": ["tools/docs.py", "--check"],
-    "tests": ["pytest", "--cov", "--cov-report=term-missing:skip-covered", f"--cov-fail-under={COVERAGE}"],
+    "tests": [
+        "pytest",
+        "-n",
+        "auto",
+        "--cov",
+        "--cov-report=term-missing:skip-covered",
+        f"--cov-fail-under={COVERAGE}",
+    ],
 }
 
 

@@ -320,7 +320,7 @@ def in_front(line: str, opset: int, weights: dict[str, Any]) -> Head:
     return head(text, opset, M=(size, 3), **known)
 
 
-@pytest.mark.parametrize("name", IN_FRONT.keys() - {"DepthToSpace", "SpaceToDepth"})
+@pytest.mark.parametrize("name", [n for n in IN_FRONT if n not in ("DepthToSpace", "SpaceToDepth")])
 def test_a_view_and_back_leaves_a_map(name: str) -> None:
     """What stands behind it works on the whole map: the twin without the view gives the same, bit for bit."""
     line, opset, weights = IN_FRONT[name]
