@@ -124,7 +124,9 @@ def _baked(line: str) -> Finding:
     node, colon, rest = line.partition(": ")
     if not colon:
         node, rest = line.split(" -> ")[0], "it is " + line.split(" -> ")[1] + " of one size"
-    return Finding(node, "breaks", f"carries the trained size; to follow the image's, {rest}")
+    rows = "-1" in rest.split(" -> ")[0]  # the axis that is left over takes in what does not fit
+    lies = ", or returns several rows for one image and no runtime says so" if rows else ""
+    return Finding(node, "lies" if rows else "breaks", f"carries the trained size{lies}; to follow the image's, {rest}")
 
 
 def _in_heads(plan: Plan, larger: Shapes, size: dict[str, list[int]]) -> Iterator[Finding]:

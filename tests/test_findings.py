@@ -73,6 +73,14 @@ def test_finds_what_carries_the_trained_size(name: str) -> None:
     assert "runs:" not in (found.measured or "")
 
 
+def test_a_shape_with_the_size_in_it_and_a_batch_that_is_left_over_lies() -> None:
+    found = fc2conv.check(CASES["channel shuffle, any batch"].model).found
+    assert [(f.node, f.consequence) for f in found if "trained size" in f.what] == [
+        ("Reshape 'a'", "lies"),
+        ("Reshape 'b'", "lies"),
+    ]
+
+
 def test_what_cannot_be_followed_is_a_finding() -> None:
     model = network(
         Head(
