@@ -65,6 +65,7 @@ class Constants:
             self._shapes[OTHER_BATCH] = other_batch
         self.any_batch = other_batch is not None
         self._sizes = list(range(OTHER_SIZES, OTHER_SIZES + len(other_sizes)))
+        self._far = {p for p, other in zip(self._sizes, other_sizes, strict=True) if _is_far(model, shapes, other)}
         self._shapes |= dict(zip(self._sizes, other_sizes, strict=True))
         self._memo: dict[tuple[str, int], Array | None] = {}
         self.static = set(model.constants)
@@ -125,7 +126,8 @@ class Constants:
     def _agreed(self, name: str, probes: list[int]) -> Array | None:
         """The value, if it is the same at all of these.
 
-        A size at which it is not known is one that the model does not take, if it is known at another size.
+        A size at which it is not known is one that the model does not take, if it is known at one that is large enough
+        to change every quotient.
         """
         first = self.at_trained_size(name)
         at_sizes = 0
@@ -133,7 +135,7 @@ class Constants:
             other = first if first is None or probe not in self._shapes else self._value(name, probe)
             if other is None and first is not None and probe in self._sizes:
                 continue
-            at_sizes += probe in self._sizes
+            at_sizes += probe in self._far
             if other is not first and (other is None or first is None or not _same(first, other)):
                 return None
         return first if at_sizes or not any(p in self._sizes for p in probes) else None
@@ -210,6 +212,12 @@ class Constants:
         if op.op_type == "Size":
             return Array.of(op.outputs[0], np.array(int(np.prod(dims)), np.int64))
         return Array.of(op.outputs[0], np.array(dims[slice(op.attr("start", 0), op.attr("end"))], np.int64))
+
+
+def _is_far(model: Model, trained: Shapes, other: Shapes) -> bool:
+    """True if some input is at least twice as large along an axis."""
+    pairs = ((trained.of(v.name), other.of(v.name)) for v in model.inputs)
+    return any(b >= 2 * a for small, large in pairs if small and large for a, b in zip(small, large, strict=False))
 
 
 def _small(shapes: Shapes, name: str) -> bool:

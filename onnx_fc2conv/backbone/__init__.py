@@ -55,6 +55,9 @@ FAMILIES = (
     views,
 )  #: importing them fills MOVES
 
+#: operators that have a weight for each channel
+WEIGHTED = frozenset("BatchNormalization Conv ConvInteger ConvTranspose QLinearConv com.microsoft.FusedConv".split())
+
 
 def move(op: Op, model: Model, maps: dict[str, FeatureMap], trace: Trace) -> list[FeatureMap]:
     """The feature maps that a node of the backbone makes.
@@ -104,7 +107,9 @@ def settled_axes(x: FeatureMap) -> FeatureMap:
 def _with_axes(op: Op, x: FeatureMap) -> FeatureMap:
     """The map for an operator that knows features and spatial axes only."""
     if len(x.dims) > 1 and isinstance(x.dims[1], (Merged, Part)) and follows(x.dims[1]):
-        raise op.contradict(f"its channels are {in_words(x.dims[1])}, which are others at another size")
+        reason = f"its channels are {in_words(x.dims[1])}, which are others at another size"
+        op.contradict_if(op.kind in WEIGHTED, reason)  # the others could run
+        raise op.refuse(reason)
     x = settled_axes(x)
     for place, dim in enumerate(x.dims):
         reason = f"its axis {place} is {in_words(dim)} in one, which this operator is not known on"

@@ -71,7 +71,10 @@ def meet(op: Op, left: list[Dim], right: list[Dim], trace: Trace) -> list[Dim]:
         elif isinstance(ua := unmerged(a), Axis) and isinstance(ub := unmerged(b), Axis):
             met.append(join(op, ua, ub, trace))
         else:
-            raise op.contradict(f"combines values whose axes do not correspond, {in_words(a)} and {in_words(b)}")
+            reason = f"combines values whose axes do not correspond, {in_words(a)} and {in_words(b)}"
+            parts = any(isinstance(p, Part) for d in (a, b) for p in parts_of(d))
+            op.refuse_if(parts, reason)  # parts that are put together again may have the size of the whole
+            raise op.contradict(reason)
     return met
 
 

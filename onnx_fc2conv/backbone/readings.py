@@ -94,19 +94,21 @@ def _searched(attempt: Callable[[Readings], Found], readings: Readings) -> tuple
 
     Raises:
         Contradiction: there are none; it is the first one that was met.
+        Unliftable: too many are contradicted to try the rest.
     """
     first: Contradiction | None = None
     following: Readings | None = readings
     for _ in range(MAX_TRIES):
-        if following is None:
-            break
+        assert following is not None
         readings = following
         try:
             return attempt(readings), readings
         except Contradiction as e:
             first, following = first or e, readings.next()
+            if following is None:
+                raise first
     assert first is not None
-    raise first
+    raise Unliftable(f"{first.reason}; its shapes can be read in more than {MAX_TRIES} ways", first.node)
 
 
 def _contradicted(attempt: Callable[[Readings], Found], chosen: dict[Key, int]) -> bool:

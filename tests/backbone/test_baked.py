@@ -342,6 +342,26 @@ REFUSED: dict[str, tuple[Baked, str, str]] = {
         "Reshape 'a'",
         "splits 8 as 4 x 2: its constant 4 may be height//2 or a fixed number, and nothing tells which",
     ),
+    "blocks that are put together again: of two rows, or of a quarter of them": (
+        Baked(
+            "[a] r = Reshape (x, five)\nm = ReduceMax <axes = [3]> (r)\nd = Sub (r, m)\nb = Reshape (d, four)\n"
+            "s = Add (b, x)\nmap = Conv (s, w)",
+            "",
+            {"five": [1, 2, 4, 2, 12], "four": [1, 2, 8, 12], "w": (3, 2, 2, 2)},
+        ),
+        "Reshape 'a'",
+        "splits 8 as 4 x 2: its constant 4 may be height//2 or a fixed number, and nothing tells which",
+    ),
+    "channels made of blocks that nothing has weights for": (
+        Baked(
+            "[a] r = Reshape (x, six)\nt = Transpose <perm = [0, 3, 5, 1, 2, 4]> (r)\nd = Reshape (t, four)\n"
+            "p = MaxPool <kernel_shape = [2, 2]> (d)\nm = ReduceMax <axes = [1]> (p)\nmap = Conv (m, w)",
+            "",
+            {"six": [1, 2, 4, 2, 6, 2], "four": [1, 8, 4, 6], "w": (3, 1, 2, 2)},
+        ),
+        "Reshape 'a'",
+        "splits 8 as 4 x 2: its constant 4 may be height//2 or a fixed number, and nothing tells which",
+    ),
     "a size that nothing else has": (
         Baked(
             SKIP + " (x, , , sizes)\nmap = Conv <strides = [2, 2]> (u, w)",
