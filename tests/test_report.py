@@ -28,6 +28,7 @@ from onnx_fc2conv.report.data import (
     ProfileRow,
     Report,
 )
+from tests.backbone.test_baked import CASES
 from tests.networks import Head, network
 from tests.test_cli import EXACT, LINEAR, MODELS, PADDED, call
 
@@ -417,3 +418,13 @@ def test_names_do_not_steer_the_terminal(name: str) -> None:
 
 def test_a_node_without_a_name_is_shown_by_its_output() -> None:
     assert [n.node for n in fc2conv.inspect(network(LINEAR)).heads[0].nodes] == ["f", "y"]
+
+
+def test_nodes_that_carried_the_size_are_listed_everywhere() -> None:
+    report = fc2conv.convert(CASES["channel shuffle"].model, verify=False).report
+    screen = io.StringIO()
+    print_report(report, screen)
+    assert len(report.unbaked) == 2
+    for line in report.unbaked:
+        assert line in markdown(report)
+        assert line.split(": ")[0] in screen.getvalue()

@@ -8,8 +8,8 @@ from typing import TextIO
 
 from ..errors import printable
 from .data import CheckRow, NodeRow, OutputRow, Report
+from .terminal import Screen
 
-PIPED_WIDTH = 120
 MOST_NODES = 6  #: in place of one, named one by one
 MOST_TABLES = 4  #: of heads, on a terminal
 MOST_LINES = 8  #: of one kind, on a terminal
@@ -17,64 +17,48 @@ MOST_NAMED = 4  #: nodes for one reason, on a terminal
 
 
 def print_report(report: Report, stream: TextIO, width: int | None = None) -> None:
-    """The report on one terminal screen: tables that fit, colours where the stream is a terminal.
-
-    Args:
-        report: what to print.
-        stream: where to.
-        width: columns; default: the terminal's, or 120 where there is none.
-    """
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    width = width or (None if stream.isatty() else PIPED_WIDTH)
-    console = Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
-    console.print(Text(printable(report.headline()), "bold"))
+    """The report on one terminal screen; the arguments are those of ``Screen``."""
+    screen = Screen(stream, width)
+    screen.line("", report.headline())
     for image in report.images:
         sizes = f"trained size {_x(image.trained_size)}, valid sizes: {image.valid_sizes}"
         same = f"must have the size of '{image.same_size_as}'"
-        console.print(printable(f"input '{image.name}', {same if image.same_size_as else sizes}"))
-
+        screen.line(f"input '{image.name}', {same if image.same_size_as else sizes}")
     for change in _listed(report.restructured):
-        console.print(Text(printable(f"structure: {change}")))
+        screen.line(f"structure: {change}")
     for node in report.unbaked:
-        console.print(Text(printable(f"carried the trained size, rewritten to follow the input's: {node}")))
-
+        screen.line(f"carried the trained size, rewritten to follow the input's: {node}")
     for name, shape in report.maps.items():
-        console.print(Text(printable(f"output '{name}' is a feature map, [{', '.join(shape)}]")))
+        screen.line(f"output '{name}' is a feature map, [{', '.join(shape)}]")
+    _print_heads(report, screen)
+    if report.outputs:
+        outputs = _output_cells(report.outputs)
+        shown = outputs if len(outputs) <= 6 else [*outputs[:5], (f"... {len(outputs) - 5} more", "", "", "", "")]
+        screen.table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
+    if report.form_words():
+        screen.line(report.form_words())
+    for line in _listed([f"{row.node}: {row.reason}" for row in report.left]):
+        screen.line(f"left as it is: {line}")
+    style = "bold green" if report.verdict in ("exact", None) else "bold yellow"
+    screen.line(f": {report.verdict_words()}", _verdict(report), style)
+    if report.checks:
+        screen.table("checks", ("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
+    screen.line(f": {report.handover.verdict_words()}", "TensorRT")
+    for line in (*_findings(report), *report.handover.notes):
+        screen.line(line)
+    if (command := report.trtexec()) is not None:
+        screen.unbroken(command)  # a line that was broken up could not be copied
 
-    def table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-        headers = [Column(name, overflow="fold") for name in columns]
-        t = Table(*headers, title=Text(printable(title), "bold"), title_justify="left")
-        for row in rows:
-            t.add_row(*(Text(printable(cell)) for cell in row))
-        console.print(t)
 
+def _print_heads(report: Report, screen: Screen) -> None:
     tables = report.heads if len(report.heads) <= MOST_TABLES else report.heads[: MOST_TABLES - 1]
     for head in tables:
         rows = _node_cells(head.nodes)
         shown = rows if len(rows) <= 14 else [*rows[:7], ("...", f"{len(rows) - 12} more", "...", ""), *rows[-5:]]
-        table(f"head behind '{head.feature_map}' {head.feature_map_shape}", ("node", "from", "to", "kernel"), shown)
+        title = f"head behind '{head.feature_map}' {head.feature_map_shape}"
+        screen.table(title, ("node", "from", "to", "kernel"), shown)
     if len(tables) < len(report.heads):
-        console.print(f"... and {len(report.heads) - len(tables)} more heads")
-    if report.outputs:
-        outputs = _output_cells(report.outputs)
-        shown = outputs if len(outputs) <= 6 else [*outputs[:5], (f"... {len(outputs) - 5} more", "", "", "", "")]
-        table("outputs", ("output", "shape", "window", "stride", "grid"), shown)
-    if report.form_words():
-        console.print(Text(printable(report.form_words())))
-    for line in _listed([f"{row.node}: {row.reason}" for row in report.left]):
-        console.print(Text(printable(f"left as it is: {line}")))
-    style = "bold green" if report.verdict in ("exact", None) else "bold yellow"
-    console.print(Text(_verdict(report), style) + Text(printable(f": {report.verdict_words()}")))
-    if report.checks:
-        table("checks", ("check", "size", "cells", "error", "tolerance", "result"), _check_cells(report.checks))
-    console.print(Text("TensorRT", "bold") + Text(printable(f": {report.handover.verdict_words()}")))
-    for line in (*_findings(report), *report.handover.notes):
-        console.print(Text(printable(line)))
-    if (command := report.trtexec()) is not None:
-        console.print(Text(command), soft_wrap=True)  # a line that was broken up could not be copied
+        screen.line(f"... and {len(report.heads) - len(tables)} more heads")
 
 
 def markdown(report: Report) -> str:
@@ -83,6 +67,8 @@ def markdown(report: Report) -> str:
     lines = [f"# {printable(report.headline())}", "", words, ""]
     if report.restructured:
         lines += ["## Structure", "", *(f"* {printable(change)}" for change in report.restructured), ""]
+    if report.unbaked:
+        lines += ["## Rewritten to follow the size", "", *(f"* {printable(node)}" for node in report.unbaked), ""]
     for head in report.heads:
         lines += [f"## Head behind `{printable(head.feature_map)}` {head.feature_map_shape}", ""]
         lines += _markdown(("node", "from", "to", "kernel"), _node_cells(head.nodes))
