@@ -8,48 +8,47 @@ from __future__ import annotations
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from .ops import Op
-from .plan import Plan
+from .ops import Model, Op
 from .rewrite import Rewrite
 
 INITIALIZERS_ARE_INPUTS = 3  #: up to this IR version every initializer must be listed as a graph input
 
 
-def assemble(plan: Plan, rewrite: Rewrite) -> ModelProto:
+def assemble(model: Model, rewrite: Rewrite) -> ModelProto:
     """A new ModelProto with the lifted heads; the original is not changed. Shapes are still the old ones."""
     proto = ModelProto()
-    proto.CopyFrom(plan.model.proto)
+    proto.CopyFrom(model.proto)
     graph = proto.graph
-    kept = _live(plan, rewrite)
+    kept = _live(model, rewrite)
     del graph.node[:]
     graph.node.extend(node for node, _ in kept)
-    needed = {name for _, reads in kept for name in reads} | set(plan.model.outputs)
-    used_before = set(plan.model.consumers) | set(plan.model.outputs)
+    needed = {name for _, reads in kept for name in reads} | set(model.outputs)
+    used_before = set(model.consumers) | set(model.outputs)
     gone = {t.name for t in graph.initializer if t.name in used_before - needed}
     _exchange_initializers(graph, rewrite, gone, needed)
-    _list_as_inputs(plan, rewrite, graph, gone)
+    _list_as_inputs(model, rewrite, graph, gone)
     _drop_stale_annotations(graph)
     return proto
 
 
-def _live(plan: Plan, rewrite: Rewrite) -> list[tuple[NodeProto, list[str]]]:
+def _live(model: Model, rewrite: Rewrite) -> list[tuple[NodeProto, list[str]]]:
     """Nodes in order, with what each reads; those that only replaced nodes used are left out.
 
     Raises:
         Unliftable: something outside of the heads needs the shape of a value of a head.
     """
-    graph = plan.model.proto.graph
+    graph = model.proto.graph
     nodes: list[tuple[NodeProto, list[str], bool]] = []
     stale: dict[str, Op] = {}  # values that follow from the shape of a value that is another one now
-    for op in plan.model.ops:
+    for op in model.ops:
         if op.index in rewrite.replaced:
             nodes += [(n, [i for i in n.input if i], False) for n in rewrite.replaced[op.index]]
         else:
-            unused_before = not any(o in plan.model.consumers or o in plan.model.outputs for o in op.outputs)
+            unused_before = not any(o in model.consumers or o in model.outputs for o in op.outputs)
             lifted = any(name in rewrite.values for name in op.reads())
             stale |= {o: op for o in op.outputs if lifted}
             nodes.append((graph.node[op.index], list(op.reads()), unused_before and not lifted))
-    needed = set(plan.model.outputs)
+    needed = set(model.outputs)
     live: list[tuple[NodeProto, list[str]]] = []
     for node, reads, unused_before in reversed(nodes):
         if unused_before or any(o in needed for o in node.output):
@@ -84,14 +83,14 @@ def _exchange_initializers(graph: GraphProto, rewrite: Rewrite, gone: set[str], 
     graph.initializer.extend(made)
 
 
-def _list_as_inputs(plan: Plan, rewrite: Rewrite, graph: GraphProto, gone: set[str]) -> None:
+def _list_as_inputs(model: Model, rewrite: Rewrite, graph: GraphProto, gone: set[str]) -> None:
     """Keep the listing of initializers among the inputs: required in IR 3, an offer to override them later."""
-    listed = {i.name for i in plan.model.proto.graph.input} & set(plan.model.constants)
+    listed = {i.name for i in model.proto.graph.input} & set(model.constants)
     inputs = [i for i in graph.input if i.name not in gone]
     present = {i.name for i in inputs}
     for tensor in graph.initializer:
         new = tensor.name not in present
-        required = plan.model.proto.ir_version <= INITIALIZERS_ARE_INPUTS
+        required = model.proto.ir_version <= INITIALIZERS_ARE_INPUTS
         if new and (required or rewrite.made_from.get(tensor.name) in listed):
             inputs.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     if len(inputs) != len(graph.input) or gone & listed:

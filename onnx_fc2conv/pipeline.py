@@ -139,7 +139,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
             "branches hide which axes of the image are spatial, so what was decided by its shape is not sure"
         )
     limits.split(plan, rewrite, settings.max_kernel, settings.max_channels)
-    converted = assemble(plan, rewrite)
+    converted = assemble(plan.model, rewrite)
     geometry = spatial.keep(converted) if plan.static else spatial.free(converted, plan, rewrite)
     if freed is not None:
         _require_batch(plan, rewrite)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
+from ..emitter import Names
 from ..errors import Unliftable
 from ..ops import Op
 from ..plan import Plan
@@ -34,7 +35,7 @@ from .joined import materialised
 from .operands import resolve
 from .registry import RULES
 from .rewriter import Rewriter
-from .shared import Names, Shared
+from .shared import Shared
 
 __all__ = ["RULES", "lift", "lift_static"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..emitter import Names
 from ..ops import Array
 from ..plan import Plan
 from ..rewrite import Rewrite, Windowed
@@ -42,22 +42,6 @@ class Repeated:
     """
 
     row: Array
-
-
-class Names:
-    """Value and node names that are not taken yet."""
-
-    def __init__(self, taken: Iterable[str]) -> None:
-        self._taken = set(taken)
-
-    def fresh(self, hint: str) -> str:
-        """``hint``, or ``hint_2`` and so on."""
-        name, n = hint, 1
-        while name in self._taken or not name:
-            n += 1
-            name = f"{hint}_{n}"
-        self._taken.add(name)
-        return name
 
 
 class Shared:

@@ -13,13 +13,14 @@ from math import prod
 
 from onnx import NodeProto
 
+from ...emitter import Names
 from ...errors import BatchBaked, NothingToConvert, Unliftable
 from ...ops import VIEWS, Op
 from ...plan import FeatureMap, Plan
 from ...rewrite import Rewrite, Windowed
 from ..applying import applied
 from ..registry import RULES
-from ..shared import Names, Shared
+from ..shared import Shared
 from .cells import CellRewriter, restored
 from .dynamic import DYNAMIC, quantised_dynamically
 from .forms import Cell, Form, Operands

@@ -1,0 +1,159 @@
+"""New nodes and constants in place of a node, under names that are not taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from .ops import Array, Model, Op
+from .rewrite import Rewrite
+
+TO_THE_LAST = 2**31 - 1  #: an end of a Slice that means "to the last"
+SLICE_OPERANDS = 10  #: the opset from which Slice takes its numbers as inputs, and steps
+PAD_OPERANDS = 11
+AXES_OPERANDS = 13  #: the same of Squeeze and Unsqueeze
+
+
+class Names:
+    """Value and node names that are not taken yet."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+
+    def fresh(self, hint: str) -> str:
+        """``hint``, or ``hint_2`` and so on."""
+        name, n = hint, 1
+        while name in self._taken or not name:
+            n += 1
+            name = f"{hint}_{n}"
+        self._taken.add(name)
+        return name
+
+
+class Emitter:
+    """Writes what takes the place of nodes, one node of the original after the other."""
+
+    def __init__(self, model: Model, rewrite: Rewrite) -> None:
+        """Start on a model.
+
+        Args:
+            model: the original; never changed.
+            rewrite: takes up the nodes and constants.
+        """
+        self.model, self.opset = model, model.opset
+        self._rewrite, self._names = rewrite, Names(model.names)
+        self._made: dict[tuple[Any, ...], str] = {}
+        self._nodes: list[NodeProto] = []
+        self._op: Op | None = None
+
+    def begin(self, op: Op) -> None:
+        """What is emitted from here on takes the place of this node, and is named after it."""
+        self._op, self._nodes = op, []
+
+    def finish(self, *results: str) -> None:
+        """These values are the node's outputs; without any, nothing takes its place but what was emitted."""
+        assert self._op is not None
+        new = dict(zip(results, self._op.outputs, strict=False))
+        emitted = {o for n in self._nodes for o in n.output}
+        for result in [r for r in new if r not in emitted]:  # a value that was there before
+            self.emit("Identity", result)
+            new[self._nodes[-1].output[0]] = new.pop(result)
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                for i, name in enumerate(names):
+                    names[i] = new.get(name, name)
+        if self._nodes and self._op.name:
+            self._nodes[-1].name = self._op.name
+        self._rewrite.replaced[self._op.index] = self._nodes
+        self._op = None
+
+    # -- nodes ---------------------------------------------------------------------------------------------------------
+
+    def emit(self, op_type: str, *inputs: str | None, outputs: int = 1, **attrs: Any) -> str:
+        """Add a node and return the name of its (first) output."""
+        assert self._op is not None
+        base = self._op.name or next(o for o in self._op.outputs if o)
+        names = [self._names.fresh(f"{base}_{op_type}") for _ in range(outputs)]
+        operands = [name or "" for name in inputs]
+        while operands and not operands[-1]:
+            operands.pop()
+        self._nodes.append(
+            helper.make_node(op_type, operands, names, name=self._names.fresh(f"{base}/{op_type}"), **attrs)
+        )
+        return names[0]
+
+    def reshape(self, x: str, dims: Sequence[int]) -> str:
+        """Reshape to dims, of which 0 keeps the one at its place and -1 takes the rest."""
+        return self.emit("Reshape", x, self.ints(dims, "shape"))
+
+    def transpose(self, x: str, perm: Sequence[int]) -> str:
+        """Transpose; itself, if the axes stay in order."""
+        return x if list(perm) == sorted(perm) else self.emit("Transpose", x, perm=list(perm))
+
+    def slice(self, x: str, axis: int, start: int, end: int, step: int = 1) -> str:
+        """Every ``step``-th entry from ``start`` on and before ``end`` along an axis.
+
+        A step needs opset 10.
+        """
+        if self.opset < SLICE_OPERANDS:
+            assert step == 1
+            return self.emit("Slice", x, starts=[start], ends=[end], axes=[axis])
+        operands = [self.ints([n], hint) for n, hint in ((start, "starts"), (end, "ends"), (axis, "axes"))]
+        return self.emit("Slice", x, *operands, *([self.ints([step], "steps")] if step != 1 else []))
+
+    def pad(self, x: str, before: Sequence[int], after: Sequence[int], value: str | None = None) -> str:
+        """Pad every axis, with zeros, or from opset 11 on with the constant of this name."""
+        if not any(before) and not any(after):
+            return x
+        pads = [*before, *after]
+        if self.opset < PAD_OPERANDS:
+            assert value is None
+            return self.emit("Pad", x, pads=pads, mode="constant")
+        return self.emit("Pad", x, self.ints(pads, "pads"), value, mode="constant")
+
+    # -- constants -----------------------------------------------------------------------------------------------------
+
+    def ints(self, values: Sequence[int], hint: str) -> str:
+        """A constant list of whole numbers; equal ones are shared."""
+        return self.constant(np.array(list(values), np.int64), hint, ("ints", *values))
+
+    def constant(self, values: np.ndarray, hint: str, key: tuple[Any, ...] | None = None) -> str:
+        """A new constant.
+
+        Args:
+            values: what it holds.
+            hint: its name, if that is not taken; the name of a constant of the original that it takes the place of is
+                given to it where that one goes.
+            key: equal ones share one constant; default: it is not shared.
+        """
+        if key is None or key not in self._made:
+            name = self._add(numpy_helper.from_array(np.ascontiguousarray(values)), hint)
+            if key is None:
+                return name
+            self._made[key] = name
+        return self._made[key]
+
+    def with_dims(self, array: Array, dims: Sequence[int]) -> str:
+        """The constant with other dims and the same bytes, which are not read; itself, if the dims are its own."""
+        if tuple(dims) == array.shape:
+            return array.name
+        key = ("dims", array.name, *dims)
+        if key not in self._made:
+            if array.tensor is not None:
+                tensor = TensorProto()
+                tensor.CopyFrom(array.tensor)
+                del tensor.dims[:]
+                tensor.dims.extend(dims)
+            else:
+                tensor = numpy_helper.from_array(array.values.reshape(tuple(dims)))
+            self._made[key] = self._add(tensor, array.name)
+        return self._made[key]
+
+    def _add(self, tensor: TensorProto, hint: str) -> str:
+        tensor.name = self._names.fresh(hint if hint not in self.model.constants else f"{hint}_matrix")
+        self._rewrite.initializers.append(tensor)
+        self._rewrite.made_from[tensor.name] = hint
+        return tensor.name

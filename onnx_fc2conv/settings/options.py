@@ -1,0 +1,69 @@
+"""What every option is made of: a field with its help, and the texts that a command line gives."""
+
+from __future__ import annotations
+
+from dataclasses import field, fields
+from typing import Any
+
+from ..errors import UsageError
+
+Size = tuple[int, ...]
+
+RUNTIMES = ("onnxruntime", "reference")  #: what can run the checks
+
+
+def option(default: Any, help_: str, **argparse_extras: Any) -> Any:
+    """A field of a settings class.
+
+    Args:
+        default: its value where the option is not given.
+        help_: for the command line and the README.
+        argparse_extras: ``flag``, ``metavar``, ``choices``; ``count=True`` for a whole number of at least 1.
+    """
+    return field(default=default, metadata={"help": help_, **argparse_extras})
+
+
+def require_valid(settings: Any) -> None:
+    """Refuse what no model could mean.
+
+    Raises:
+        UsageError: a size, a choice, a number or the name of the report file is none.
+    """
+    for size in settings.sizes:
+        if not size or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in size):
+            raise UsageError(f"size {size!r} is not a tuple of positive pixel counts, such as (512, 1024)")
+    for f in fields(settings):
+        given = getattr(settings, f.name)
+        choices = f.metadata.get("choices")
+        if choices and given not in choices:
+            raise UsageError(f"{f.name} {given!r} is none of {', '.join(choices)}")
+        if f.metadata.get("count") and given is not None and (type(given) is not int or given < 1):
+            raise UsageError(f"{f.name} {given!r} is not a whole number of at least 1")
+    if settings.report is not None and not settings.report.lower().endswith((".json", ".md")):
+        raise UsageError(f"report file '{settings.report}' must end in .json or .md")
+
+
+def parse_count(flag: str, text: str) -> int:
+    """``"64"`` -> 64: what an option that limits something takes.
+
+    Raises:
+        UsageError: the text is no whole number of at least 1.
+    """
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
+        raise UsageError(f"{flag} {text!r} must be a whole number of at least 1, such as 7")
+    return int(text)
+
+
+def parse_size(text: str) -> Size:
+    """``"512x1024"`` -> ``(512, 1024)``: height x width, or as many numbers as the model has spatial axes.
+
+    Raises:
+        UsageError: the text is not positive integers joined by ``x``.
+    """
+    try:
+        size = tuple(int(part) for part in text.lower().split("x"))
+    except ValueError:
+        size = ()
+    if not size or min(size) < 1 or len(size) > 3:
+        raise UsageError(f"--size {text!r} must look like 512x1024 (height x width)")
+    return size
