@@ -61,12 +61,12 @@ class ReverseReport:
     form: str
     verified: bool
     runtime: str | None
-    products: list[ProductRow]
-    restored: list[RestoredRow]
-    restructured: list[str]
-    left: list[LeftRow]
-    notes: list[str]
-    checks: list[CheckRow]
+    products: list[ProductRow] = field(default_factory=list)
+    restored: list[RestoredRow] = field(default_factory=list)
+    restructured: list[str] = field(default_factory=list)
+    left: list[LeftRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    checks: list[CheckRow] = field(default_factory=list)
     schema: int = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:
