@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import forms, heads, limits, model_io, shapes, spatial
+from . import forms, heads, limits, model_io, revert, shapes, spatial
 from .assemble import assemble
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
@@ -144,7 +144,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     if freed is not None:
         _require_batch(plan, rewrite)
     given = forms.apply(converted, plan, rewrite, settings.output)
-    return Conversion(
+    conversion = Conversion(
         name,
         plan,
         rewrite,
@@ -156,6 +156,8 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         given,
         settings.limits,
     )
+    revert.remember(conversion)
+    return conversion
 
 
 def _require_batch(plan: Plan, rewrite: Rewrite) -> None:

@@ -137,6 +137,7 @@ class Rewrite:
         replaced: for each node of the head (by its position in the file) the nodes that take its place.
         initializers: new constants; each may take the name of the one it is made from, if that is gone in the end.
         made_from: the old constant's name for each new initializer.
+        same_bytes: the new initializers that are old ones with other dims.
         values: every lifted value by its name in the original.
         additions: of a Conv that was split into a sum, how many additions a summand goes through.
     """
@@ -144,5 +145,6 @@ class Rewrite:
     replaced: dict[int, list[NodeProto]] = field(default_factory=dict)
     initializers: list[TensorProto] = field(default_factory=list)
     made_from: dict[str, str] = field(default_factory=dict)
+    same_bytes: set[str] = field(default_factory=set)
     values: dict[str, Windowed] = field(default_factory=dict)
     additions: int = 0

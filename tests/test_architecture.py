@@ -21,7 +21,9 @@ NAME = PACKAGE.name
 #: every leaf imports only leaves before it, and the files of its own folder
 LEAVES = """_version errors dtypes settings geometry output_form tensors ops shapes inference constants flatten plan
 rewrite reach conversion findings""".split()
-ROOMS = "model_io structure backbone heads lift limits assemble spatial forms verification handover report".split()
+ROOMS = (
+    "model_io structure backbone heads lift limits assemble spatial forms verification handover report revert".split()
+)
 STORY = "pipeline checkup cli __init__ __main__".split()
 ALSO = {"heads": ["backbone"]}  #: rooms that a room may import besides itself
 
