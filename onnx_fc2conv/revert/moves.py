@@ -17,6 +17,7 @@ import numpy as np
 
 from .bits import sample, whole
 from .recipes import Recipe
+from .sources import Source
 
 MOST_AXES = 6  #: 720 permutations
 LARGEST_MATCHED = 2**27  #: elements; the columns of a larger matrix are not matched
@@ -85,7 +86,7 @@ def find(
     target_dims: tuple[int, ...],
     values: np.ndarray,
     source_dims: tuple[int, ...],
-    source: int,
+    source: Source,
     same: Same = np.array_equal,
 ) -> Recipe | None:
     """The recipe of a tensor that is another one with its elements moved.
@@ -95,7 +96,7 @@ def find(
         target_dims: its dims.
         values: the other's elements, flat.
         source_dims: the other's dims.
-        source: the other's position.
+        source: what it is of the converted model.
         same: whether elements are; bit for bit by default.
 
     Returns:
@@ -123,7 +124,7 @@ def _moved(values: np.ndarray, move: Move) -> np.ndarray:
 
 
 def _by_columns(
-    target: np.ndarray, target_dims: tuple[int, ...], values: np.ndarray, source_dims: tuple[int, ...], source: int
+    target: np.ndarray, target_dims: tuple[int, ...], values: np.ndarray, source_dims: tuple[int, ...], source: Source
 ) -> Recipe | None:
     """Features listed in any order: of a matrix, and a kernel whose first axis is that of the matrix's units."""
     matrix = tuple(n for n in target_dims if n != 1)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import base64
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 
-from .bits import bits, sample, size_of, whole
+from .bits import sample, whole
+from .sources import Source, naturals
 
 LARGEST_RESIDUAL = 2**20  #: bytes, compressed
 LARGEST_TENSOR = 2**33  #: bytes; what a record may ask to be made
@@ -28,7 +28,7 @@ class Recipe:
     """One tensor's.
 
     Attributes:
-        source: position of the tensor that it is made from, in ``bits.listed`` of the converted model.
+        source: the tensor that it is made from.
         dims: what the source is reshaped to; no step but other dims if ``None``.
         perm: axes of it.
         order: positions along the first axis that is then, in the target's order; all of them if ``None``.
@@ -39,7 +39,7 @@ class Recipe:
         exactly: the recipe holds for these values only, so the digest is of all of them.
     """
 
-    source: int
+    source: Source
     dims: tuple[int, ...] | None = None
     perm: tuple[int, ...] = ()
     order: np.ndarray | None = None
@@ -82,7 +82,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """What is stored of it."""
-        row: dict[str, Any] = {"from": self.source, "digest": self.digest, "exactly": self.exactly}
+        row: dict[str, Any] = {"from": self.source.to_json(), "digest": self.digest, "exactly": self.exactly}
         if self.dims is not None:
             row |= {"dims": list(self.dims), "perm": list(self.perm), "back": self.back}
         if self.order is not None:
@@ -100,8 +100,8 @@ class Recipe:
         Raises:
             ValueError, KeyError, TypeError: it is none.
         """
-        dims = None if "dims" not in row else tuple(_natural(n) for n in row["dims"])
-        perm = tuple(_natural(n) for n in row.get("perm", ()))
+        dims = None if "dims" not in row else naturals(row["dims"])
+        perm = naturals(row.get("perm", ()))
         order = None
         if dims is not None:
             if sorted(perm) != list(range(len(dims))) or prod(dims) > LARGEST_TENSOR:
@@ -115,7 +115,7 @@ class Recipe:
         residual = base64.b64decode(row["residual"], validate=True) if "residual" in row else None
         back = bool(row.get("back", False))
         return cls(
-            _natural(row["from"]),
+            Source.from_json(row["from"]),
             dims,
             perm,
             order,
@@ -125,12 +125,6 @@ class Recipe:
             str(row["digest"]),
             bool(row["exactly"]),
         )
-
-
-def _natural(n: Any) -> int:
-    if not isinstance(n, int) or isinstance(n, bool) or n < 0:
-        raise ValueError(f"no number >= 0: {n!r}")
-    return n
 
 
 def _unpacked(data: bytes, dtype: np.dtype, count: int) -> np.ndarray:
@@ -148,40 +142,17 @@ def _quotient(values: np.ndarray, divisor: float) -> np.ndarray:
     return found
 
 
-def same_values(source: int, values: np.ndarray) -> Recipe:
+def same_values(source: Source, values: np.ndarray) -> Recipe:
     """The recipe of a tensor that has the source's values, in other dims."""
     return Recipe(source, digest=sample(values))
 
 
-def divided(
-    target: np.ndarray, source: int, values: np.ndarray, recipe: Recipe, divisor: float, dtype: np.dtype
-) -> Recipe:
+def divided(target: np.ndarray, values: np.ndarray, recipe: Recipe, divisor: float, dtype: np.dtype) -> Recipe:
     """A recipe with a factor divided out, and the bits that come out differently kept if there is room for them."""
-    bare = Recipe(source, recipe.dims, recipe.perm, recipe.order, recipe.back, divisor)
+    bare = replace(recipe, divisor=divisor, exactly=False, digest=sample(values))
     differing = target ^ bare.made(values, dtype)
     packed = zlib.compress(differing.tobytes(), 9) if differing.any() else None
     if packed is None:
-        return Recipe(source, recipe.dims, recipe.perm, recipe.order, recipe.back, divisor, digest=sample(values))
+        return bare
     room = packed if len(packed) <= LARGEST_RESIDUAL else b""
-    return Recipe(
-        source,
-        recipe.dims,
-        recipe.perm,
-        recipe.order,
-        recipe.back,
-        divisor,
-        room,
-        whole(values),
-        exactly=True,
-    )
-
-
-def fits(target: TensorProto, source: TensorProto) -> bool:
-    """Whether a tensor could be made of another by moving its values."""
-    return target.data_type == source.data_type and prod(target.dims) == prod(source.dims) and size_of(target) > 0
-
-
-def read_pair(target: TensorProto, source: TensorProto, folder: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The bits of both, if they can be compared."""
-    a, b = bits(target, folder), bits(source, folder)
-    return (a, b) if a is not None and b is not None and a.size == b.size else None
+    return replace(bare, residual=room, exactly=True, digest=whole(values))

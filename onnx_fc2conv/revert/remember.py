@@ -14,11 +14,13 @@ from ..conversion import Conversion
 from ..dtypes import numpy_type
 from ..ops import FULLY_CONNECTED, Op, title
 from ..plan import Plan
+from ..rewrite import Rewrite
 from . import moves
 from .bits import bits, inside, listed, size_of, whole, with_data, without_data
-from .recipes import Recipe, divided, fits, read_pair, same_values
+from .recipes import Recipe, divided, same_values
 from .record import METADATA_KEY, Lost, Record, Run
 from .skeleton import digest
+from .sources import Source, joined
 
 SMALL = 4096  #: bytes; tensors up to this size are stored where there is no recipe
 LARGEST_STORED = 2**20  #: bytes of larger ones, all in all
@@ -52,10 +54,7 @@ class _Recorder:
         self._original, self._proto = conversion.original, conversion.proto
         self._new = listed(self._proto)
         self._positions = {t.name: i for i, t in enumerate(self._proto.graph.initializer)}
-        self._made_from: dict[str, list[int]] = {}
-        for name, source in conversion.rewrite.made_from.items():
-            if name in self._positions:
-                self._made_from.setdefault(source, []).append(self._positions[name])
+        self._made_from = _sources(conversion.rewrite, self._positions)
         self._factors = dict(_factors(conversion.plan))
         self._room = LARGEST_STORED
 
@@ -121,32 +120,29 @@ class _Recorder:
         made = self._made_from.get(name, [])
         if not made and size_of(target) <= SMALL:
             return None
-        same_model = self._conversion.plan.model.proto is self._original
-        for i in made:
-            known = same_model and self._new[i].name in self._conversion.rewrite.same_bytes
-            if known and fits(target, self._new[i]):
-                values = bits(self._new[i], self._folder)
-                return same_values(i, values) if values is not None else None
-        others = (i for i in range(len(self._new)) if i not in made)
-        for i in (*made, *others):
-            if fits(target, self._new[i]):
-                recipe = self._by_moving(target, i, self._factors.get(name) if i in made else None)
+        for source, same in made:
+            if same and source.fits(target, self._new) and self._conversion.plan.model.proto is self._original:
+                values = source.bits(self._new, self._folder)
+                return None if values is None else same_values(source, values)
+        others = (Source((i,)) for i in range(len(self._new)))
+        for source in (*(source for source, _ in made), *others):
+            if source.fits(target, self._new):
+                recipe = self._by_moving(target, source, self._factors.get(name))
                 if recipe is not None:
                     return recipe
         return None
 
-    def _by_moving(self, target: TensorProto, i: int, factor: float | None) -> Recipe | None:
-        pair = read_pair(target, self._new[i], self._folder)
-        if pair is None:
+    def _by_moving(self, target: TensorProto, source: Source, factor: float | None) -> Recipe | None:
+        wanted, values = bits(target, self._folder), source.bits(self._new, self._folder)
+        if wanted is None or values is None or wanted.size != values.size:
             return None
-        wanted, values = pair
-        dims = tuple(target.dims), tuple(self._new[i].dims)
-        found = moves.find(wanted, dims[0], values, dims[1], i)
+        dims = tuple(target.dims), source.shape(self._new)
+        found = moves.find(wanted, dims[0], values, dims[1], source)
         if found is None and factor is not None:
             dtype = numpy_type(target.data_type)
             same = partial(nearly, dtype=dtype, divisor=factor)
-            found = moves.find(wanted, dims[0], values, dims[1], i, same)
-            found = divided(wanted, i, values, found, factor, dtype) if found is not None else None
+            found = moves.find(wanted, dims[0], values, dims[1], source, same)
+            found = divided(wanted, values, found, factor, dtype) if found is not None else None
         return found
 
     def _may_store(self, tensor: TensorProto) -> bool:
@@ -157,7 +153,7 @@ class _Recorder:
 
     def _guards(self, nodes: list[Run], initializers: list[Run], recipes: dict[int, Recipe]) -> dict[int, str]:
         """Digests of what the conversion made and no recipe is about: were it changed, the original is another."""
-        used = {recipe.source for recipe in recipes.values()} | _covered(initializers)
+        used = {i for recipe in recipes.values() for i in recipe.source.positions} | _covered(initializers)
         position = len(self._proto.graph.initializer)
         kept = _covered(nodes)
         for i, node in enumerate(self._proto.graph.node):
@@ -170,6 +166,22 @@ class _Recorder:
             if values is not None:
                 found[i] = whole(values)
         return found
+
+
+def _sources(rewrite: Rewrite, positions: dict[str, int]) -> dict[str, list[tuple[Source, bool]]]:
+    """By the name of each old constant what was made from it, and whether that has the very same bytes."""
+    found: dict[str, list[tuple[Source, bool]]] = {}
+    for name, old in rewrite.made_from.items():
+        if name in positions:
+            found.setdefault(old, []).append((Source((positions[name],)), name in rewrite.same_bytes))
+    cut: dict[tuple[str, tuple[int, ...]], list[tuple[int, tuple[int, ...]]]] = {}
+    for name, tile in rewrite.tiles.items():
+        if name in positions:
+            cut.setdefault((tile.of, tile.dims), []).append((positions[name], tile.starts))
+    for (of, dims), parts in cut.items():
+        old = rewrite.made_from.get(of, of)
+        found.setdefault(old, []).append((joined(parts, dims), of in rewrite.same_bytes or of == old))
+    return found
 
 
 def _copy_fields(source: Any, target: Any, without: tuple[str, ...]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -109,11 +108,10 @@ class _Restoring:
                 )
 
     def _make(self, target: TensorProto, recipe: Recipe, typed: bool) -> None:
-        source = self.sources[recipe.source]
-        if source.data_type != target.data_type or prod(source.dims) != prod(target.dims):
-            raise ValueError(f"tensor '{target.name}' cannot be made from '{source.name}'")
-        values = bits(source, self.model.folder)
-        if values is None or size_of(target) > LARGEST_TENSOR:
+        source = recipe.source.tensors(self.sources)[0]
+        fits = recipe.source.fits(target, self.sources) and size_of(target) <= LARGEST_TENSOR
+        values = recipe.source.bits(self.sources, self.model.folder) if fits else None
+        if values is None:
             raise ValueError(f"tensor '{target.name}' cannot be made")
         trusted = recipe.unchanged(values)
         if not trusted:
@@ -124,7 +122,7 @@ class _Restoring:
             self.changed.add(target.name or source.name)
         if recipe.divisor is not None and (not trusted or recipe.residual == b""):
             self.inexact[target.name] = f"divided by the factor {recipe.divisor:g} that was folded into it"
-        if not recipe.moves and recipe.divisor is None:
+        if recipe.source.dims is None and not recipe.moves and recipe.divisor is None:
             with_data(target, source)
             return
         made = recipe.made(values, numpy_type(target.data_type), trusted)
