@@ -284,7 +284,7 @@ def read_geometry(path: Any) -> Geometry:
         UsageError: the model was not made by this tool, or its geometry is damaged.
     """
     given = isinstance(path, ModelProto)
-    props = {p.key: p.value for p in reversed(path.metadata_props)} if given else model_io.metadata(path)
+    props = {p.key: p.value for p in reversed(path.metadata_props)} if given else model_io.metadata(path, METADATA_KEY)
     name = "the model" if given else f"'{path}'"
     if METADATA_KEY not in props:
         raise UsageError(f"{name} carries no geometry: it was not made by onnx-fc2conv, or its metadata was stripped")
