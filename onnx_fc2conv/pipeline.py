@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import forms, heads, limits, model_io, shapes, spatial
+from . import forms, heads, limits, model_io, revert, shapes, spatial
 from .assemble import assemble
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
@@ -137,7 +137,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     if freed is not None:
         _require_batch(plan, rewrite)
     given = forms.apply(converted, plan, rewrite, settings.output)
-    return Conversion(
+    conversion = Conversion(
         name,
         plan,
         rewrite,
@@ -149,6 +149,8 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         given,
         settings.limits,
     )
+    revert.remember(conversion)
+    return conversion
 
 
 def _require_batch(plan: Plan, rewrite: Rewrite) -> None:
@@ -266,7 +268,7 @@ def read_geometry(path: Any) -> Geometry:
         UsageError: the model was not made by this tool, or its geometry is damaged.
     """
     given = isinstance(path, ModelProto)
-    props = {p.key: p.value for p in reversed(path.metadata_props)} if given else model_io.metadata(path)
+    props = {p.key: p.value for p in reversed(path.metadata_props)} if given else model_io.metadata(path, METADATA_KEY)
     name = "the model" if given else f"'{path}'"
     if METADATA_KEY not in props:
         raise UsageError(f"{name} carries no geometry: it was not made by onnx-fc2conv, or its metadata was stripped")
