@@ -23,6 +23,7 @@ from .plan import Plan
 from .report import Checked, LeftRow, ProductRow, ReverseReport, check_row
 from .saving import save
 from .settings import ReverseSettings, Size
+from .shapes import Shapes
 from .structure import ANY_RANK, straighten
 
 #: tried where nothing is known of the size; not square, so that swapped axes show
@@ -109,8 +110,8 @@ class Read:
     name: str
     original: ModelProto
     model: Model
-    shapes: shapes.Shapes
-    other: shapes.Shapes | None
+    shapes: Shapes
+    other: Shapes | None
     constants: Constants
     sizes: tuple[Size, ...]
     restructured: tuple[str, ...]
@@ -154,7 +155,10 @@ def _sizes(model: Model, settings: ReverseSettings) -> tuple[Size, ...]:
         grids = list(Geometry.from_json(props[METADATA_KEY]).outputs.values())
     except ValueError:
         return ()  # it is a hint, no more: the sizes that are tried then do as well
-    return _grown(grids[0].trained_size, grids[0].step) if grids else ()
+    if not grids:
+        return ()
+    steps = (s if s % least == 0 else least for s, least in zip(grids[0].stride, grids[0].step, strict=True))
+    return _grown(grids[0].trained_size, tuple(steps))
 
 
 def _grown(trained: Size, step: Size) -> tuple[Size, ...]:

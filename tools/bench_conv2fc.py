@@ -161,7 +161,7 @@ def rows(case: Case, forms: Sequence[str] = FORMS) -> list[tuple[str, ...]]:
     all_forms = [made(case, form) for form in forms]
     built = [m.model for m in all_forms if m.model is not None]
     seconds = dict(zip((m.form for m in all_forms if m.model is not None), times(built), strict=True))
-    found = []
+    found: list[tuple[str, ...]] = []
     for m in all_forms:
         name = case.name if m.form == forms[0] else ""
         if m.model is None:

@@ -123,9 +123,9 @@ class LoweredVerifier:
 
     def _require_standard(self) -> None:
         """Nothing of another domain than the standard was added."""
-        before = {n.output[0] for n in self._plan.model.proto.graph.node if n.output}
+        before = {(n.domain, n.op_type, *n.output) for n in self._plan.model.proto.graph.node}
         for node in self._proto.graph.node:
-            if node.domain not in STANDARD_DOMAINS and node.output[0] not in before:
+            if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type, *node.output) not in before:
                 raise VerificationFailed("structure: an operator that is not of the standard was added", title(node))
 
     def _load(self) -> None:
