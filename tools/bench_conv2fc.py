@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -30,6 +30,8 @@ from onnx_fc2conv import Unliftable, convolution_to_matmul
 MODELS = Path(__file__).parent.parent / "models"
 FORMS = ("Conv", "matmul", "dense")
 LARGEST = 2**28  #: bytes; what is larger is estimated only
+#: what the refusal of a matrix that is too large says of it
+NUMBERS = re.compile(r"matrix of (\d+ x \d+) takes .* bytes, ([\d.]+)% of it zeros; .* take (\d+) bytes")
 SECONDS = 1.0  #: that all runs of one form take, about
 COLUMNS = ("model", "form", "matrix", "zeros", "weights", "peak memory", "time")
 
@@ -102,7 +104,8 @@ def made(case: Case, form: str) -> Made:
     try:
         result = convolution_to_matmul(model, form=form, max_bytes=LARGEST if form == "dense" else 2**31)
     except Unliftable as e:
-        return Made(form, None, e.reason.split(" takes ")[0].removeprefix("its matrix of "), 0.0, 0)
+        ((matrix, zeros, total),) = NUMBERS.findall(e.reason)
+        return Made(form, None, matrix, float(zeros) / 100, int(total))
     rows = result.report.products
     largest = max(rows, key=lambda p: p.count * p.rows * p.columns)
     matrix = f"{f'{largest.count} of ' if largest.count > 1 else ''}{largest.rows} x {largest.columns}"
@@ -132,28 +135,38 @@ def times(models: Sequence[ModelProto]) -> list[float]:
     return [statistics.median(found) for found in measured]
 
 
+#: Linux counts the peak per process, and starts again when 5 is written to clear_refs
+PEAK = """
+import sys, numpy, onnxruntime
+
+def status(key):
+    with open("/proc/self/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith(key))
+
+with open("/proc/self/clear_refs", "w") as f:
+    f.write("5")
+before = status("VmRSS")
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+shapes = {i.name: [d if isinstance(d, int) else 1 for d in i.shape] for i in session.get_inputs()}
+for _ in range(3):
+    session.run(None, {name: numpy.ones(shape, numpy.float32) for name, shape in shapes.items()})
+print((status("VmHWM") - before) * 1024)
+"""
+
+
 def peak(model: ModelProto) -> int:
     """Bytes of memory that a process needs at most to load and run a model, beyond what it needs anyway."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
         onnx.save(model, path)
-        done = subprocess.run([sys.executable, __file__, "--peak", path], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, check=True)
     return int(done.stdout)
-
-
-def print_peak(path: str) -> None:
-    """What ``peak`` asks a new process for."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    given = feeds(session)
-    for _ in range(3):
-        session.run(None, given)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 
 def size(n: int) -> str:
     """``1.2 MB``."""
-    return f"{n / 1e6:.3g} MB" if n >= 1e5 else f"{n / 1e3:.3g} kB"
+    value, unit = (n / 1e9, "GB") if n >= 1e9 else (n / 1e6, "MB") if n >= 1e5 else (n / 1e3, "kB")
+    return f"{value:.4g} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
 
 
 def rows(case: Case, forms: Sequence[str] = FORMS) -> list[tuple[str, ...]]:
@@ -165,10 +178,10 @@ def rows(case: Case, forms: Sequence[str] = FORMS) -> list[tuple[str, ...]]:
     for m in all_forms:
         name = case.name if m.form == forms[0] else ""
         if m.model is None:
-            found.append((name, m.form, m.matrix, "", "", f"over {size(LARGEST)}", ""))
+            found.append((name, m.form, m.matrix, f"{m.zeros:.1%}", size(m.weights), "not built", ""))
             continue
         ratio = f"{seconds[m.form] / seconds[forms[0]]:.2f}"
-        zeros = f"{m.zeros:.1%}" if m.matrix else ""
+        zeros = f"{m.zeros:.1%}" if m.zeros else ""
         found.append((name, m.form, m.matrix, zeros, size(m.weights), size(peak(m.model)), ratio))
     return found
 
@@ -177,11 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", metavar="TEXT", default="", help="measure only cases whose name holds TEXT")
-    parser.add_argument("--peak", metavar="FILE", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    if arguments.peak:
-        print_peak(arguments.peak)
-        return 0
     print(f"onnxruntime {ort.__version__}, {os.cpu_count()} cores, {platform.machine()}\n")
     print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
     for case in CASES:
