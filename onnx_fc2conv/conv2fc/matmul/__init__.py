@@ -24,7 +24,7 @@ from ..selection import Selection
 from .costs import costs
 from .fused import activated, summand
 from .left import is_rewritten, others
-from .product import product
+from .product import patches_times_kernel
 from .quantised import conv_integer, qlinear_conv
 from .weights import Stored, find
 from .whole_map import covers_map, fully_connected
@@ -84,7 +84,7 @@ def _result(emitter: Emitter, constants: Constants, conv: Convolution, stored: S
         return conv_integer(emitter, constants, conv, stored)
     if conv.op.op_type == "QLinearConv":
         return qlinear_conv(emitter, constants, conv, stored)
-    y = fully_connected(emitter, conv, stored) if whole else product(emitter, constants, conv, stored)
+    y = fully_connected(emitter, conv, stored) if whole else patches_times_kernel(emitter, constants, conv, stored)
     return activated(emitter, conv, y)
 
 

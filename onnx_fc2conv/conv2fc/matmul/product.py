@@ -11,7 +11,7 @@ from .patches import gather
 from .weights import Stored, dequantised, matrix
 
 
-def product(emitter: Emitter, constants: Constants, conv: Convolution, stored: Stored | None) -> str:
+def patches_times_kernel(emitter: Emitter, constants: Constants, conv: Convolution, stored: Stored | None) -> str:
     """MatMul of a floating-point Conv, with its bias, ``[N, units, *output_size]``."""
     y = emitter.emit("MatMul", gather(emitter, conv), matrix(emitter, conv, stored, right_operand(conv)))
     y, last = layout.units_together(emitter, conv, y)

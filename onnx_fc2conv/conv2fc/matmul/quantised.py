@@ -7,11 +7,14 @@ nearest, adds the zero point and saturates is a QuantizeLinear with a scale of 1
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import TensorProto
 
 from ...constants import Constants
 from ...emitter import Emitter
+from ...ops import Array
 from ..convolution import Convolution
 from . import layout
 from .arrangement import right_operand
@@ -41,12 +44,33 @@ def qlinear_conv(emitter: Emitter, constants: Constants, conv: Convolution, stor
 
 def _sums(emitter: Emitter, constants: Constants, conv: Convolution, stored: Stored | None) -> tuple[str, bool]:
     """The products without zero points, summed, and whether the units are on the last axis."""
-    names = [conv.op.inputs[i] if len(conv.op.inputs) > i else "" for i in ZERO_POINTS[conv.op.op_type]]
-    zero = _scalar(emitter, constants, names[0]) if names[0] else None
+    of_map, of_kernel = (conv.op.inputs[i] if len(conv.op.inputs) > i else "" for i in ZERO_POINTS[conv.op.op_type])
+    zero = _scalar(emitter, constants, of_map) if of_map else None
     x = gather(emitter, conv, zero)
+    zeros = constants.get(of_kernel) if of_kernel else None
+    if stored is not None and saturates(conv, stored) and (zeros is not None or not of_kernel):
+        stored, zeros = _unsigned(stored, zeros)
     weight = matrix(emitter, conv, stored, right_operand(conv))
-    w_zero = _kernel_zero(emitter, constants, conv, names[1]) if names[1] else None
-    return layout.units_together(emitter, conv, emitter.emit("MatMulInteger", x, weight, zero, w_zero))
+    kernel_zero = of_kernel if zeros is None else _zero_points(emitter, conv, zeros)
+    conv.op.refuse_if(zeros is None and of_kernel and conv.group > 1, "its kernel's zero points are not constants")
+    return layout.units_together(emitter, conv, emitter.emit("MatMulInteger", x, weight, zero, kernel_zero))
+
+
+def saturates(conv: Convolution, stored: Stored) -> bool:
+    """True if the sums may be wrong where the convolution's are right.
+
+    Without instructions for it (VNNI), onnxruntime's product of uint8 and int8 adds two products in 16 bits, which
+    saturate; of uint8 and uint8 it does not. Its ConvInteger never does. Its QLinearConv is such a product itself.
+    """
+    types = (conv.elem_type, stored.array.elem_type)
+    return conv.op.op_type == "ConvInteger" and not stored.steps and types == (TensorProto.UINT8, TensorProto.INT8)
+
+
+def _unsigned(stored: Stored, zeros: Array | None) -> tuple[Stored, Array]:
+    """Numbers and zero points that are 128 larger: the same differences."""
+    signed = (stored.array.values, np.zeros((), np.int8) if zeros is None else zeros.values)
+    kernel, zero = (Array.of(stored.array.name, (a.astype(np.int16) + 128).astype(np.uint8)) for a in signed)
+    return replace(stored, array=kernel, made=True), zero
 
 
 def _scalar(emitter: Emitter, constants: Constants, name: str) -> str:
@@ -55,16 +79,15 @@ def _scalar(emitter: Emitter, constants: Constants, name: str) -> str:
     return emitter.reshape(name, []) if array is None else emitter.with_dims(array, ())
 
 
-def _kernel_zero(emitter: Emitter, constants: Constants, conv: Convolution, name: str) -> str:
+def _zero_points(emitter: Emitter, conv: Convolution, zeros: Array) -> str:
     """Zero points of the units; one for all, if they are the same."""
-    array = constants.get(name)
-    if array is None:
-        conv.op.refuse_if(conv.group > 1, "the zero points of its kernel are computed at run time")
-        return name
-    if len(np.unique(array.values)) == 1:
-        first = array.values.reshape(-1)[:1].reshape(())
-        return emitter.constant(first, name, ("zero point", first.dtype.name, int(first)))
-    return name if conv.group == 1 else emitter.with_dims(array, [conv.group, *[1] * conv.rank, conv.columns])
+    values: np.ndarray = zeros.values.reshape(-1)
+    if len(np.unique(values)) == 1:
+        values = values[:1].reshape(())
+    elif conv.group > 1:
+        values = values.reshape([conv.group, *[1] * conv.rank, conv.columns])
+    key = ("zero points", values.dtype.name, values.shape, values.tobytes())
+    return emitter.constant(values, f"{zeros.name}_zero_point", key)
 
 
 def _scale(emitter: Emitter, constants: Constants, conv: Convolution, last: bool) -> str:

@@ -8,7 +8,7 @@ entries are now. What cannot be said like this is laid out by nodes, behind what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,11 +59,13 @@ class Stored:
         array: the numbers.
         axes: for each axis of the kernel, the axis of ``array`` that it is.
         steps: what is done to them.
+        made: whether ``array`` is no value of the model.
     """
 
     array: Array
     axes: tuple[int, ...]
-    steps: tuple[Step, ...] = field(default=())
+    steps: tuple[Step, ...] = ()
+    made: bool = False
 
     @property
     def bytes(self) -> int:
@@ -152,9 +154,9 @@ def matrix(emitter: Emitter, conv: Convolution, stored: Stored | None, arrangeme
 
 def _laid_out(emitter: Emitter, stored: Stored, arrangement: Arrangement) -> str:
     array, axes = stored.array, stored.axes
-    if axes == tuple(sorted(axes)) and arrangement.same_bytes:
+    if axes == tuple(sorted(axes)) and arrangement.same_bytes and not stored.made:
         return emitter.with_dims(array, arrangement.dims)
-    key = ("kernel", array.name, axes, arrangement.split, arrangement.perm, arrangement.dims)
+    key = ("kernel", array.name, array.elem_type, axes, arrangement.split, arrangement.perm, arrangement.dims)
     return emitter.constant(arrangement.applied(array.values.transpose(axes)), array.name, key)
 
 
