@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,7 @@ class Emitter:
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
     def emit(self, op_type: str, *inputs: str | None, outputs: int = 1, title: str = "", **attrs: Any) -> str:
-        """Add a node and return the name of its (first) output; ``title`` is its name, if it has to have a certain one."""
+        """Add a node and return the name of its (first) output; ``title`` is a certain name for the node itself."""
         assert self._op is not None
         base = self._op.name or next(o for o in self._op.outputs if o)
         names = [self._names.fresh(f"{base}_{op_type}") for _ in range(outputs)]
@@ -108,7 +108,7 @@ class Emitter:
         node.input.extend(inputs)
         node.output.extend(outputs or [self._names.fresh(f"{base}_{op.op_type}")])
         self._nodes.append(node)
-        return node.output[0]
+        return str(node.output[0])
 
     def reshape(self, x: str, dims: Sequence[int]) -> str:
         """Reshape to dims, of which 0 keeps the one at its place and -1 takes the rest."""
@@ -176,6 +176,16 @@ class Emitter:
                 tensor = numpy_helper.from_array(array.values.reshape(tuple(dims)))
             self._made[key] = self._add(tensor, array.name)
         return self._made[key]
+
+    def large(self, make: Callable[[], np.ndarray], hint: str) -> str:
+        """A new constant that is held twice at most, while its bytes go from the array into the tensor."""
+        values = make()
+        tensor = TensorProto(data_type=helper.np_dtype_to_tensor_dtype(values.dtype), dims=values.shape)
+        data = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+        del values
+        tensor.raw_data = data
+        del data
+        return self._add(tensor, hint)
 
     def _add(self, tensor: TensorProto, hint: str) -> str:
         tensor.name = self._names.fresh(hint if hint not in self.model.constants else f"{hint}_matrix")

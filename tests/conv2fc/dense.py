@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 from onnx import ModelProto, numpy_helper
 
-from onnx_fc2conv import model_io, pipeline, shapes, spatial
+from onnx_fc2conv import model_io, pipeline, spatial
 from onnx_fc2conv.assemble import assemble
 from onnx_fc2conv.conv2fc import Lowering, Selection, dense
 from onnx_fc2conv.heads import constants_of

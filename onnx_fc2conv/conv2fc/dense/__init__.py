@@ -14,6 +14,8 @@ to the non-linear case", and what is neither (a maximum) stays on the map, betwe
 ``moves``       which nodes only move, scale or shift features
 ``steps``       what is computed on flat values
 ``vectors``     the flat values while they are planned, and what is folded into what
+``elementwise``  nodes on flat values
+``joining``     values side by side
 ``walk``        from node to node
 ``estimate``    what it is going to cost, and then the building of it
 ==============  ====================================================================================================

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from onnx import NodeProto
@@ -9,7 +10,8 @@ from onnx import NodeProto
 from ... import shapes
 from ...constants import Constants
 from ...emitter import Emitter
-from ...ops import Model, Op
+from ...ops import Model, Op, title
+from ..convolution import CONVS
 from ..lowering import Lowering, Product
 from ..selection import Selection
 from .products import RULES, Known
@@ -70,8 +72,25 @@ def plan(model: Model, known: shapes.Shapes, constants: Constants, selection: Se
     walk = Walk(model, Known(known, constants), selection, strict)
     walk.run()
     steps = _steps(walk.vectors)
+    walk.left |= dict(_hidden(model))
     products = [step.product() for step in steps if isinstance(step, Multiplied) and not step.untouched]
     return Estimate(products, sum(step.bytes for step in steps), walk.left, walk.vectors)
+
+
+def _hidden(model: Model) -> Iterator[tuple[str, str]]:
+    """Convolutions that stand inside of something else, and in what."""
+    bodies = [(f"the function '{f.name}'", list(f.node)) for f in model.proto.functions]
+    bodies += [(title(node), _inner(node)) for node in model.proto.graph.node]
+    while bodies:
+        place, nodes = bodies.pop(0)
+        yield from ((title(node), f"stands inside of {place}") for node in nodes if node.op_type in CONVS)
+        bodies += [(title(node), inner) for node in nodes if (inner := _inner(node))]
+
+
+def _inner(node: NodeProto) -> list[NodeProto]:
+    """The nodes of its subgraphs."""
+    graphs = [g for a in node.attribute for g in (*([a.g] if a.HasField("g") else []), *a.graphs)]
+    return [inner for graph in graphs for inner in graph.node]
 
 
 def _steps(vectors: Vectors) -> list[Step]:

@@ -113,8 +113,9 @@ class Windows(Linear):
     def _values(self, taps: tuple[int, ...], positions: np.ndarray) -> Callable[[], np.ndarray]:
         def values() -> np.ndarray:
             if self.weight is not None:
-                kernel = self.weight.values.reshape(self.group, self.units, self.channels, *self._window)
-                return np.asarray(kernel[(..., *taps)].transpose(0, 2, 1)[..., None])
+                kernel = self.weight.values.reshape(self.group, self.units, self.channels, -1)
+                tap = int(np.ravel_multi_index(taps, [axis.window for axis in self.axes]))
+                return np.asarray(kernel[:, :, :, tap].transpose(0, 2, 1)[..., None])
             ones = np.ones((self.group, self.channels, self.units, 1))
             if self.pads_count is None:
                 return ones
@@ -125,10 +126,6 @@ class Windows(Linear):
             return np.asarray(ones / together[positions])
 
         return values
-
-    @property
-    def _window(self) -> tuple[int, ...]:
-        return tuple(axis.window for axis in self.axes)
 
 
 @dataclass(frozen=True, kw_only=True)

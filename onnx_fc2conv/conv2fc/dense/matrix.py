@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-from .linear import Block, Linear
+from .linear import Linear
 from .reading import Reading
 
 
@@ -31,46 +31,41 @@ def nonzeros(linear: Linear, reads: Reading) -> int:
     return found
 
 
-def build(
-    linear: Linear, reads: Reading, size: int, result: Reading, dtype: np.dtype
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The matrix and the bias of ``result(linear(reads(x)))``.
+def build(linear: Linear, reads: Reading, size: int, result: Reading, dtype: np.dtype) -> np.ndarray:
+    """The matrix ``[columns, size]`` of ``result(linear(reads(x)))``.
 
     Args:
         linear: the operator.
         reads: how its input is read from ``x``; nothing twice.
         size: features of ``x``.
         result: what is done to each of its results; a permutation, scales and shifts.
-        dtype: of matrix and bias.
-
-    Returns:
-        ``[columns, size]`` and ``[columns]``; no bias if it is zero because of the structure.
+        dtype: of the matrix.
     """
     matrix = np.zeros((linear.columns, size), dtype)
     places = None if result.index is None else np.argsort(result.index)
-    offset = linear.offset() if linear.offset else None
-    shifted = None if reads.shift is None else np.zeros(linear.columns)
     for block in linear.blocks():
         values = block.values()
-        if shifted is not None and reads.shift is not None:
-            _add(shifted, block, values.astype(np.float64) * reads.shift[block.rows])
         columns = block.columns if places is None else places[block.columns]
         if reads.scale is not None:
             values = values.astype(np.float64) * reads.scale[block.rows]
         if result.scale is not None:
             values = values.astype(np.float64) * result.scale[columns]
         _put(matrix, columns, block.rows if reads.index is None else reads.index[block.rows], values)
-    bias = offset if shifted is None else shifted if offset is None else shifted + offset
-    if bias is None and result.shift is None:
-        return matrix, None
-    bias = result.apply(np.zeros(linear.columns) if bias is None else bias)
-    return matrix, bias.astype(dtype)
+    return matrix
 
 
-def _add(sums: np.ndarray, block: Block, values: np.ndarray) -> None:
-    """Add up what goes into each column."""
-    columns, values = np.broadcast_arrays(block.columns, values)
-    sums += np.bincount(columns.ravel(), values.ravel(), len(sums))
+def bias_of(linear: Linear, reads: Reading, result: Reading, dtype: np.dtype) -> np.ndarray | None:
+    """The bias ``[columns]`` that belongs to this matrix; ``None`` if it is zero because of the structure."""
+    bias = linear.offset() if linear.offset else np.zeros(linear.columns)
+    if reads.shift is not None:
+        for block in linear.blocks():
+            columns, values = np.broadcast_arrays(
+                block.columns, block.values().astype(np.float64) * reads.shift[block.rows]
+            )
+            bias = bias + np.bincount(columns.ravel(), values.ravel(), len(bias))
+    elif not linear.offset and result.shift is None:
+        return None
+    return result.apply(bias).astype(dtype)
 
 
 def _put(matrix: np.ndarray, columns: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:

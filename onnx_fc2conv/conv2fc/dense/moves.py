@@ -1,4 +1,4 @@
-"""Operators that move features, and operators that scale and shift them: nothing that a matrix beside them cannot take in.
+"""Operators that move features, and operators that scale and shift them: a matrix beside them can take both in.
 
 Where a feature comes from is found by running the node itself on positions, so no spelling of it has to be known.
 """
@@ -61,7 +61,7 @@ def places_of(op: Op, model: Model, known: Known) -> list[tuple[Numbers, tuple[i
     starts = np.arange(rows)[:, None] * size
     for after in found:
         flat = after.reshape(rows, -1) if after.ndim and after.shape[0] == rows else None
-        if flat is None or not np.array_equal(flat, flat[:1] + starts) or flat.size and flat[0].max() >= size:
+        if flat is None or not np.array_equal(flat, flat[:1] + starts) or flat.max(initial=-1) >= rows * size:
             return None
     return [(after[0].ravel(), after.shape[1:], 0.0) for after in found]
 
@@ -92,21 +92,20 @@ def _padded(op: Op, known: Known) -> list[tuple[Numbers, tuple[int, ...], float]
 
 
 def affine_of(op: Op, known: Known, dims: Sequence[int]) -> tuple[str, Numbers | None, Numbers | None] | None:
-    """What a node scales, by how much, and what it adds, for each feature behind it; ``None`` if it does something else.
+    """What a node scales, the scale and the shift of each feature behind it; ``None`` if it does something else.
 
     Args:
         op: the node.
         known: the model's shapes and constants.
         dims: of its result, without the first.
     """
+    found: tuple[str, Numbers | None, Numbers | None] | None = None
     if op.op_type == "BatchNormalization":
         found = _normalised(op, known, dims)
     elif op.op_type == "Neg":
         found = op.inputs[0], np.array(-1.0), None
     elif op.op_type in ARITHMETIC:
         found = _arithmetic(op, known, len(dims) + 1)
-    else:
-        found = None
     if found is None:
         return None
     name, *numbers = found
@@ -119,7 +118,7 @@ def affine_of(op: Op, known: Known, dims: Sequence[int]) -> tuple[str, Numbers |
 def _normalised(op: Op, known: Known, dims: Sequence[int]) -> tuple[str, Numbers, Numbers] | None:
     """A BatchNormalization with the statistics that it stores."""
     stored = [known.constants.get(name) for name in op.inputs[1:5]]
-    if op.attr("training_mode", 0) or any(op.outputs[1:]) or not op.attr("spatial", 1):
+    if op.attr("training_mode", 0) or not op.attr("spatial", 1):
         return None
     scale, bias, mean, variance = (None if a is None else a.values.astype(np.float64) for a in stored)
     if scale is None or bias is None or mean is None or variance is None:

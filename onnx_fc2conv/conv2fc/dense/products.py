@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -69,7 +69,8 @@ def conv(op: Op, known: Known) -> Linear:
     op.refuse_if(dims[0] != weight.shape[1] * read.group, f"its kernel does not fit a map of {dims[0]} channels")
     axes = []
     for i, (size, outputs, pads) in enumerate(zip(dims[1:], read.output_size, read.pads, strict=True)):
-        assert outputs is not None and pads is not None, "known where the map's size is"
+        assert outputs is not None, "known where the map's size is"
+        assert pads is not None, "known where the map's size is"
         axes.append(Sliding(size, outputs, read.window[i], read.strides[i], read.dilations[i], *pads))
     op.refuse_if(any(axis.outputs < 1 for axis in axes), "its kernel is larger than its map")
     positions = prod(axis.outputs for axis in axes)
@@ -225,7 +226,7 @@ RULES: dict[str, Callable[[Op, Known], Linear]] = {
 }
 
 
-def described(window: tuple[int, ...], strides: list[int], dilations: list[int], group: int) -> str:
+def described(window: Sequence[int], strides: Sequence[int], dilations: Sequence[int], group: int) -> str:
     """A convolution in a few words: ``3x3 stride 2, 32 groups``."""
     words = "x".join(map(str, window))
     for name, numbers in (("stride", strides), ("dilation", dilations)):

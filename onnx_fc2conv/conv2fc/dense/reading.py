@@ -1,8 +1,8 @@
 """How one list of features is read from another: some of them, in some order, each scaled and shifted.
 
-Nothing has to be computed for that as long as a matrix takes it in: with ``y = M @ (s * x[i] + t)`` the rows of ``M`` are
-put at the places ``i`` and scaled by ``s``, and ``M @ t`` goes into the bias. Pads stay exact, because the matrix holds
-every product that there is, and none for a cell outside of the map.
+Nothing has to be computed for that as long as a matrix takes it in: of ``y = M @ (s * x[i] + t)`` the rows of ``M``
+are put at the places ``i`` and scaled by ``s``, and ``M @ t`` goes into the bias. Pads stay exact, because the matrix
+holds every product that there is, and none for a cell outside of the map.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What computes the flat values ``[N, features]``: each step is one node of the result, planned first and written later.
+"""What computes the flat values ``[N, features]``: each step is one node, planned first and written later.
 
 While it is planned, a product still takes in what stands behind it, as long as nobody else reads it.
 """
@@ -158,16 +158,14 @@ class Multiplied(Step):
             return
         name = self.op.name or self.op.outputs[0]
         hint = self.op.inputs[1] if len(self.op.inputs) > 1 else f"{name}_matrix"
+        dtype = dtypes.numpy_type(self.elem_type)
         if self.as_stored and isinstance(self.linear, FullyConnected):
             weight, transposed = self.linear.weight.name, self.linear.transposed
-            bias = self._bias()
         else:
-            dtype = dtypes.numpy_type(self.elem_type)
-            values, bias = matrix.build(self.linear, self.reading, self.base.size, self.result, dtype)
-            weight, transposed = emitter.constant(values, hint), True
-            del values
+            weight, transposed = emitter.large(lambda: self._matrix(dtype), hint), True
+        bias = matrix.bias_of(self.linear, self.reading, self.result, dtype)
         if bias is None and emitter.opset < GEMM_OPTIONAL_BIAS:
-            bias = np.zeros(self.linear.columns, dtypes.numpy_type(self.elem_type))
+            bias = np.zeros(self.linear.columns, dtype)
         hint = (self.op.inputs[2] if len(self.op.inputs) > 2 else "") or f"{name}_bias"
         added = None if bias is None else emitter.constant(bias, hint)
         self.tensor = emitter.emit(
@@ -179,11 +177,8 @@ class Multiplied(Step):
             **({"transB": 1} if transposed else {}),
         )
 
-    def _bias(self) -> np.ndarray | None:
-        if not self.has_bias:
-            return None
-        offset = self.linear.offset() if self.linear.offset else np.zeros(self.linear.columns)
-        return self.result.apply(offset).astype(dtypes.numpy_type(self.elem_type))
+    def _matrix(self, dtype: np.dtype) -> np.ndarray:
+        return matrix.build(self.linear, self.reading, self.base.size, self.result, dtype)
 
 
 @dataclass(eq=False)
