@@ -4,9 +4,21 @@
 stripped, or the model edited, ``found`` reads the head from the graph.
 """
 
+from .found import found
 from .record import METADATA_KEY
 from .remember import remember
 from .restore import restore
 from .restored import FOUND, IDENTICAL, RECORDED, Edited, Restored, Row
 
-__all__ = ["FOUND", "IDENTICAL", "METADATA_KEY", "RECORDED", "Edited", "Restored", "Row", "remember", "restore"]
+__all__ = [
+    "FOUND",
+    "IDENTICAL",
+    "METADATA_KEY",
+    "RECORDED",
+    "Edited",
+    "Restored",
+    "Row",
+    "found",
+    "remember",
+    "restore",
+]
