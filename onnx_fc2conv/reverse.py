@@ -173,13 +173,22 @@ def _selection(settings: ReverseSettings) -> Selection:
 
 def _lowered(read: Read, settings: ReverseSettings, announce: Announce) -> Lowering:
     if settings.form == "matmul":
-        return _required(matmul.lower(read.model, read.shapes, read.constants, _selection(settings)))
+        at = _at_known_size(read)
+        return _required(matmul.lower(read.model, read.shapes, read.constants, _selection(settings), at))
     estimate = dense.plan(read.model, read.shapes, read.constants, _selection(settings), settings.strict)
     expected = _required(Lowering(products=estimate.products, left=estimate.left))
     announce(_report(read, expected, settings, None))
     if estimate.bytes > settings.max_bytes:
         raise _too_large(estimate.products, estimate.bytes, settings.max_bytes)
     return estimate.build()
+
+
+def _at_known_size(read: Read) -> Shapes | None:
+    """Shapes at the size that costs are counted at; ``None`` if it is the declared one, or not known."""
+    open_ = open_axes(read.model)
+    if not open_ or not read.sizes:
+        return None
+    return shapes.infer(at_size(read.model, dict.fromkeys(open_, read.sizes[0])), 1)
 
 
 def _estimated(read: Read, settings: ReverseSettings) -> Lowering:
@@ -245,9 +254,18 @@ def _report(read: Read, lowering: Lowering, settings: ReverseSettings, outcome: 
         settings.form,
         outcome,
         products=_rows(lowering.products),
+        size=_known_size(read),
         restructured=list(read.restructured),
         left=[LeftRow(node, reason) for node, reason in lowering.left.items()],
     )
+
+
+def _known_size(read: Read) -> list[int] | None:
+    """The size that costs are counted at, of the first image; ``None`` if it is not known."""
+    if open_axes(read.model):
+        return list(read.sizes[0]) if read.sizes else None
+    dims = ([d.dim_value for d in v.type.tensor_type.shape.dim[2:]] for v in read.model.inputs)
+    return next((found for found in dims if found), None)
 
 
 def written(name: str, form: str, outcome: Checked | None, **rows: Any) -> ReverseReport:

@@ -50,8 +50,9 @@ class RestoredRow:
 class ReverseReport:
     """Everything that the reverse direction says about one model. The field names are the JSON keys.
 
-    ``form`` is ``matmul``, ``dense`` or ``reverted``. ``left`` lists the convolutions that stay. ``products`` is empty
-    where heads were reverted, ``restored`` where they were not. ``notes`` are sentences that a user has to know.
+    ``form`` is ``matmul``, ``dense`` or ``reverted``. ``size`` is the one that costs are counted at, null if none is
+    known. ``left`` lists the convolutions that stay. ``products`` is empty where heads were reverted, ``restored`` where
+    they were not. ``notes`` are sentences that a user has to know.
     """
 
     tool: str
@@ -61,6 +62,7 @@ class ReverseReport:
     form: str
     verified: bool
     runtime: str | None
+    size: list[int] | None = None
     products: list[ProductRow] = field(default_factory=list)
     restored: list[RestoredRow] = field(default_factory=list)
     restructured: list[str] = field(default_factory=list)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from ..errors import printable
-from .cells import check_cells, counted, listed, markdown_table, most
+from .cells import by, check_cells, counted, listed, markdown_table, most
 from .products import ProductRow, ReverseReport
 from .terminal import Screen
 
@@ -57,7 +57,7 @@ def markdown_reverse(report: ReverseReport) -> str:
     if report.restructured:
         lines += ["## Structure", "", *(f"* {printable(change)}" for change in report.restructured), ""]
     if report.products:
-        lines += ["## Matrices", "", "Costs are those of one image.", ""]
+        lines += ["## Matrices", "", f"Numbers are the {_counted_at(report)}.", ""]
         lines += markdown_table(_columns(report), _product_cells(report))
     if report.restored:
         lines += ["## Heads", "", *markdown_table(RESTORED_COLUMNS, _restored_cells(report))]
@@ -72,7 +72,11 @@ def markdown_reverse(report: ReverseReport) -> str:
 
 def _print_products(report: ReverseReport, screen: Screen) -> None:
     if report.products:
-        screen.table("matrices (costs of one image)", _columns(report), most(_product_cells(report), MOST_ROWS))
+        screen.table(f"matrices ({_counted_at(report)})", _columns(report), most(_product_cells(report), MOST_ROWS))
+
+
+def _counted_at(report: ReverseReport) -> str:
+    return f"costs of one image{f' of {by(report.size)}' if report.size else ''}"
 
 
 def _columns(report: ReverseReport) -> tuple[str, ...]:
