@@ -119,7 +119,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         NothingToConvert, Unliftable, UnreadableModel
     """
     settings = settings or Settings()
-    straight = straighten(model, *((_known_at_declared_sizes, ANY_RANK) if settings.static else (_known, IMAGE_RANK)))
+    straight = straighten(model, *((known_at_declared_sizes, ANY_RANK) if settings.static else (_known, IMAGE_RANK)))
     free, freed = shapes.with_free_batch(straight.model) if settings.dynamic_batch else (straight.model, None)
     try:
         known = resolved(lambda readings: followed(free, settings, readings, freed))
@@ -193,7 +193,7 @@ def _known(model: Model) -> tuple[Constants, dict[str, list[int]]]:
     return constants, {image.name: image.spatial for image in images}
 
 
-def _known_at_declared_sizes(model: Model) -> tuple[Constants, dict[str, list[int]]]:
+def known_at_declared_sizes(model: Model) -> tuple[Constants, dict[str, list[int]]]:
     """The same where no size changes: no axis has to be known for one of an image."""
     return heads.constants_of(model, *shapes.at_two_batches(model)), {}
 

@@ -18,7 +18,7 @@ from .errors import NothingToConvert, Unliftable, UsageError
 from .geometry import METADATA_KEY, Geometry
 from .open_sizes import at_size, open_axes
 from .ops import Model
-from .pipeline import Progress, no_progress
+from .pipeline import Progress, known_at_declared_sizes, no_progress
 from .plan import Plan
 from .report import Checked, LeftRow, ProductRow, ReverseReport, check_row
 from .saving import save
@@ -118,7 +118,7 @@ class Read:
 
 
 def _read(given: Model, name: str, settings: ReverseSettings) -> Read:
-    straight = straighten(given, _known, ANY_RANK)
+    straight = straighten(given, known_at_declared_sizes, ANY_RANK)
     model, sizes = straight.model, _sizes(straight.model, settings)
     if settings.form == "dense" and open_axes(model):
         if not sizes:
@@ -130,11 +130,6 @@ def _read(given: Model, name: str, settings: ReverseSettings) -> Read:
     known, other = shapes.at_two_batches(model)
     constants = heads.constants_of(model, known, other)
     return Read(name, given.proto, model, known, other, constants, sizes, straight.changes)
-
-
-def _known(model: Model) -> tuple[Constants, dict[str, list[int]]]:
-    """The constants that decide about branches; no axis has to be known for one of an image."""
-    return heads.constants_of(model, *shapes.at_two_batches(model)), {}
 
 
 def _sizes(model: Model, settings: ReverseSettings) -> tuple[Size, ...]:

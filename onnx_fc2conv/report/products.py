@@ -51,8 +51,8 @@ class ReverseReport:
     """Everything that the reverse direction says about one model. The field names are the JSON keys.
 
     ``form`` is ``matmul``, ``dense`` or ``reverted``. ``size`` is the one that costs are counted at, null if none is
-    known. ``left`` lists the convolutions that stay. ``products`` is empty where heads were reverted, ``restored`` where
-    they were not. ``notes`` are sentences that a user has to know.
+    known. ``left`` lists the convolutions that stay. ``products`` is empty where heads were reverted, ``restored``
+    where they were not. ``notes`` are sentences that a user has to know.
     """
 
     tool: str

@@ -103,7 +103,7 @@ def model_of(
 def lowered(source: Any, selection: Selection | None = None) -> tuple[ModelProto, Lowering]:
     """The model, rewritten, and what is said of it."""
     model, _ = model_io.load(source)
-    model = straighten(model, pipeline._known_at_declared_sizes, ANY_RANK).model
+    model = straighten(model, pipeline.known_at_declared_sizes, ANY_RANK).model
     known, other = shapes.at_two_batches(model)
     constants = heads.constants_of(model, known, other)
     lowering = matmul.lower(model, known, constants, selection or Selection())
