@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import heads, model_io, shapes, spatial
+from . import findings, heads, model_io, shapes, spatial
 from ._version import __version__
 from .assemble import assemble
 from .constants import Constants
@@ -17,7 +17,7 @@ from .conversion import DEFAULT_GROWTHS, Conversion, text
 from .errors import NothingToConvert, Unliftable, UsageError
 from .geometry import METADATA_KEY, Geometry
 from .open_sizes import at_size, open_axes
-from .ops import Model
+from .ops import FULLY_CONNECTED, Model
 from .pipeline import Progress, known_at_declared_sizes, no_progress
 from .plan import Plan
 from .report import Checked, LeftRow, ProductRow, ReverseReport, check_row
@@ -235,12 +235,25 @@ def _checked(
     rewrite = replace(lowering.rewrite, additions=lowering.roundings)
     conversion = Conversion(read.name, plan, rewrite, proto, Geometry({}), read.original)
     expected = Expected(
-        read.sizes or GUESSES,
+        read.sizes or _guesses(read),
         bool(settings.sizes),
         set(lowering.left),
         same_signature=not (read.sizes and not open_axes(read.model)),
     )
     return LoweredVerifier(conversion, proto, read.model.folder, progress, expected).run()
+
+
+def _guesses(read: Read) -> tuple[Size, ...]:
+    """Sizes to try where none is known: the one that FC nodes fit first, if there are any."""
+    open_ = open_axes(read.model)
+    if not open_ or not any(op.op_type in FULLY_CONNECTED for op in read.model.ops):
+        return GUESSES
+    name, axes = next(iter(open_.items()))
+    try:
+        fitting = findings.guess_size(at_size(read.model, {}), name, axes, 1)
+    except UsageError:
+        return GUESSES
+    return (tuple(fitting), *GUESSES)
 
 
 def _report(read: Read, lowering: Lowering, settings: ReverseSettings, outcome: Checked | None) -> ReverseReport:
