@@ -6,6 +6,8 @@ nodes needed (old weights, the arithmetic of a target shape) goes; what was unus
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from .ops import Model, Op
@@ -15,7 +17,10 @@ INITIALIZERS_ARE_INPUTS = 3  #: up to this IR version every initializer must be 
 
 
 def assemble(model: Model, rewrite: Rewrite) -> ModelProto:
-    """A new ModelProto with the lifted heads; the original is not changed. Shapes are still the old ones."""
+    """A new ModelProto with the lifted heads; the original is not changed. Shapes are still the old ones.
+
+    The constants that were made for it are handed over, so that no two copies of all of them are held.
+    """
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     graph = proto.graph
@@ -74,13 +79,24 @@ def _exchange_initializers(graph: GraphProto, rewrite: Rewrite, gone: set[str], 
             if name in new_names:
                 node.input[i] = new_names[name]
     for tensor in made:
-        rewrite.made_from[new_names.get(tensor.name, tensor.name)] = rewrite.made_from[tensor.name]
-        tensor.name = new_names.get(tensor.name, tensor.name)
+        new_name = new_names.get(tensor.name, tensor.name)
+        rewrite.made_from[new_name] = rewrite.made_from[tensor.name]
+        rewrite.same_bytes |= {new_name} if tensor.name in rewrite.same_bytes else set()
+        tensor.name = new_name
     if gone:
         copies = [TensorProto.FromString(t.SerializeToString()) for t in kept]
         del graph.initializer[:]
         graph.initializer.extend(copies)
-    graph.initializer.extend(made)
+    rewrite.initializers.clear()
+    for tensor in _handed_over(made):
+        graph.initializer.append(tensor)
+
+
+def _handed_over(tensors: list[TensorProto]) -> Iterator[TensorProto]:
+    """Each in turn, and then it goes."""
+    tensors.reverse()
+    while tensors:
+        yield tensors.pop()
 
 
 def _list_as_inputs(model: Model, rewrite: Rewrite, graph: GraphProto, gone: set[str]) -> None:

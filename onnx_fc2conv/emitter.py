@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,8 +53,13 @@ class Emitter:
         """What is emitted from here on takes the place of this node, and is named after it."""
         self._op, self._nodes = op, []
 
-    def finish(self, *results: str) -> None:
-        """These values are the node's outputs; without any, nothing takes its place but what was emitted."""
+    def finish(self, *results: str, named: bool = True) -> None:
+        """These values are the node's outputs; without any, nothing takes its place but what was emitted.
+
+        Args:
+            results: names of emitted values.
+            named: whether the last node gets the name of the one that it takes the place of.
+        """
         assert self._op is not None
         new = dict(zip(results, self._op.outputs, strict=False))
         emitted = {o for n in self._nodes for o in n.output}
@@ -65,15 +70,15 @@ class Emitter:
             for names in (node.input, node.output):
                 for i, name in enumerate(names):
                     names[i] = new.get(name, name)
-        if self._nodes and self._op.name:
+        if named and self._nodes and self._op.name:
             self._nodes[-1].name = self._op.name
         self._rewrite.replaced[self._op.index] = self._nodes
         self._op = None
 
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
-    def emit(self, op_type: str, *inputs: str | None, outputs: int = 1, **attrs: Any) -> str:
-        """Add a node and return the name of its (first) output."""
+    def emit(self, op_type: str, *inputs: str | None, outputs: int = 1, title: str = "", **attrs: Any) -> str:
+        """Add a node and return the name of its (first) output; ``title`` is a certain name for the node itself."""
         assert self._op is not None
         base = self._op.name or next(o for o in self._op.outputs if o)
         names = [self._names.fresh(f"{base}_{op_type}") for _ in range(outputs)]
@@ -81,9 +86,29 @@ class Emitter:
         while operands and not operands[-1]:
             operands.pop()
         self._nodes.append(
-            helper.make_node(op_type, operands, names, name=self._names.fresh(f"{base}/{op_type}"), **attrs)
+            helper.make_node(op_type, operands, names, name=title or self._names.fresh(f"{base}/{op_type}"), **attrs)
         )
         return names[0]
+
+    def again(self, op: Op, inputs: Sequence[str], outputs: Sequence[str] = ()) -> str:
+        """Add a node of the original, with all of its attributes.
+
+        Args:
+            op: the node.
+            inputs: what it reads instead.
+            outputs: what it gives; default: one new value, and then it keeps its name.
+
+        Returns:
+            The name of its first output.
+        """
+        node, base = NodeProto(), op.name or op.outputs[0]
+        node.CopyFrom(self.model.proto.graph.node[op.index])
+        node.name = self._names.fresh(f"{base}/{op.op_type}") if outputs else node.name
+        del node.input[:], node.output[:]
+        node.input.extend(inputs)
+        node.output.extend(outputs or [self._names.fresh(f"{base}_{op.op_type}")])
+        self._nodes.append(node)
+        return str(node.output[0])
 
     def reshape(self, x: str, dims: Sequence[int]) -> str:
         """Reshape to dims, of which 0 keeps the one at its place and -1 takes the rest."""
@@ -151,6 +176,16 @@ class Emitter:
                 tensor = numpy_helper.from_array(array.values.reshape(tuple(dims)))
             self._made[key] = self._add(tensor, array.name)
         return self._made[key]
+
+    def large(self, make: Callable[[], np.ndarray], hint: str) -> str:
+        """A new constant that is held twice at most, while its bytes go from the array into the tensor."""
+        values = make()
+        tensor = TensorProto(data_type=helper.np_dtype_to_tensor_dtype(values.dtype), dims=values.shape)
+        data = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+        del values
+        tensor.raw_data = data
+        del data
+        return self._add(tensor, hint)
 
     def _add(self, tensor: TensorProto, hint: str) -> str:
         tensor.name = self._names.fresh(hint if hint not in self.model.constants else f"{hint}_matrix")

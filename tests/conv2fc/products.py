@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnx_fc2conv import heads, model_io, pipeline, spatial
+from onnx_fc2conv import heads, model_io, pipeline, shapes, spatial
 from onnx_fc2conv.assemble import assemble
 from onnx_fc2conv.conv2fc import Lowering, Selection, matmul
 from onnx_fc2conv.structure import ANY_RANK, straighten
@@ -103,8 +103,8 @@ def model_of(
 def lowered(source: Any, selection: Selection | None = None) -> tuple[ModelProto, Lowering]:
     """The model, rewritten, and what is said of it."""
     model, _ = model_io.load(source)
-    model = straighten(model, pipeline._known_at_declared_sizes, ANY_RANK).model
-    known, other = pipeline._at_two_batches(model)
+    model = straighten(model, pipeline.known_at_declared_sizes, ANY_RANK).model
+    known, other = shapes.at_two_batches(model)
     constants = heads.constants_of(model, known, other)
     lowering = matmul.lower(model, known, constants, selection or Selection())
     proto = assemble(model, lowering.rewrite)

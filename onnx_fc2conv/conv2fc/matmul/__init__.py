@@ -32,7 +32,9 @@ from .whole_map import covers_map, fully_connected
 __all__ = ["lower"]
 
 
-def lower(model: Model, shapes: Shapes, constants: Constants, selection: Selection) -> Lowering:
+def lower(
+    model: Model, shapes: Shapes, constants: Constants, selection: Selection, at: Shapes | None = None
+) -> Lowering:
     """Rewrite the convolutions of a model as matrix products.
 
     Args:
@@ -40,6 +42,7 @@ def lower(model: Model, shapes: Shapes, constants: Constants, selection: Selecti
         shapes: of its values, at one batch size.
         constants: of it; where its batch is symbolic, they know another batch size.
         selection: which are asked for.
+        at: the shapes at a size that counts where the model leaves it open; default: as declared.
 
     Raises:
         UsageError: the selection names a node that is no convolution of the model.
@@ -52,7 +55,7 @@ def lower(model: Model, shapes: Shapes, constants: Constants, selection: Selecti
     rounded: dict[int, int] = {}
     for op in convs:
         try:
-            rounded[op.index] = _lower(op, emitter, known, constants, selection, lowering)
+            rounded[op.index] = _lower(op, emitter, known, at or known, constants, selection, lowering)
         except Unliftable as e:
             lowering.left[str(op)] = e.reason
     lowering.roundings = _most_on_a_path(model, rounded)
@@ -60,7 +63,13 @@ def lower(model: Model, shapes: Shapes, constants: Constants, selection: Selecti
 
 
 def _lower(
-    op: Op, emitter: Emitter, shapes: Shapes, constants: Constants, selection: Selection, lowering: Lowering
+    op: Op,
+    emitter: Emitter,
+    shapes: Shapes,
+    at: Shapes,
+    constants: Constants,
+    selection: Selection,
+    lowering: Lowering,
 ) -> int:
     """Rewrite a node; returns how many sums of its result are rounded that were not before."""
     model, weight = emitter.model, op.inputs[OPERANDS.get(op.op_type, (0, 1, 2))[1]]
@@ -75,7 +84,7 @@ def _lower(
     emitter.begin(op)
     emitter.finish(_result(emitter, constants, conv, stored, whole))
     to = tuple(node.op_type for node in lowering.rewrite.replaced[op.index])
-    lowering.products.append(costs(model, constants, conv, stored, to, whole))
+    lowering.products.append(costs(model, constants, read(op, at, dims), stored, to, whole))
     return 0 if conv.integers else int(conv.bias is not None and not whole) + int(summand(conv) is not None)
 
 

@@ -1,0 +1,132 @@
+"""What the explicit matrices are going to be, before any of them is made; and then they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from onnx import NodeProto
+
+from ... import shapes
+from ...constants import Constants
+from ...emitter import Emitter
+from ...ops import Model, Op, title
+from ..convolution import CONVS
+from ..lowering import Lowering, Product
+from ..selection import Selection
+from .products import RULES, Known
+from .steps import Multiplied, Step, roundings
+from .vectors import Slot, Vectors
+from .walk import Walk
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A model as a chain of dense products, planned.
+
+    Attributes:
+        products: one for each Gemm that is made, in the order of the model.
+        bytes: of everything that is made: matrices, biases, and numbers that are spelled out for each feature.
+        left: convolutions that stay, by title, and why.
+    """
+
+    products: list[Product]
+    bytes: int
+    left: dict[str, str]
+    _vectors: Vectors = field(repr=False)
+
+    def build(self) -> Lowering:
+        """Make the matrices, one after the other, and the nodes that use them."""
+        model = self._vectors.model
+        lowering = Lowering(products=self.products, left=self.left)
+        lowering.roundings = roundings(_steps(self._vectors))
+        emitter = Emitter(model, lowering.rewrite)
+        renamed: dict[str, str] = {}
+        for op in model.ops:
+            slot = self._vectors.slots.get(op.index)
+            if slot is not None:
+                _write(emitter, op, slot, renamed)
+                _rename(lowering.rewrite.replaced[op.index], renamed)
+            elif any(name in renamed for name in op.inputs):
+                node = _stored(model, op)
+                _rename([node], renamed)
+                lowering.rewrite.replaced[op.index] = [node]
+        return lowering
+
+
+def plan(model: Model, known: shapes.Shapes, constants: Constants, selection: Selection, strict: bool) -> Estimate:
+    """Decide what becomes of every node, and what it costs; nothing large is read or made.
+
+    Args:
+        model: the model.
+        known: its shapes, with every size fixed.
+        constants: its constants.
+        selection: which products are asked for.
+        strict: whether nothing may be left but products with a matrix and elementwise nodes.
+
+    Raises:
+        UsageError: the selection names a node that there is not.
+        Unliftable: the size of a map is not known, or what ``strict`` asks for cannot be.
+    """
+    selection.require_known(op for op in model.ops if op.standard and op.op_type in RULES)
+    walk = Walk(model, Known(known, constants), selection, strict)
+    walk.run()
+    steps = _steps(walk.vectors)
+    walk.left |= dict(_hidden(model))
+    products = [step.product() for step in steps if isinstance(step, Multiplied) and not step.untouched]
+    return Estimate(products, sum(step.bytes for step in steps), walk.left, walk.vectors)
+
+
+def _hidden(model: Model) -> Iterator[tuple[str, str]]:
+    """Convolutions that stand inside of something else, and in what."""
+    bodies = [(f"the function '{f.name}'", list(f.node)) for f in model.proto.functions]
+    bodies += [(title(node), _inner(node)) for node in model.proto.graph.node]
+    while bodies:
+        place, nodes = bodies.pop(0)
+        yield from ((title(node), f"stands inside of {place}") for node in nodes if node.op_type in CONVS)
+        bodies += [(title(node), inner) for node in nodes if (inner := _inner(node))]
+
+
+def _inner(node: NodeProto) -> list[NodeProto]:
+    """The nodes of its subgraphs."""
+    graphs = [g for a in node.attribute for g in (*([a.g] if a.HasField("g") else []), *a.graphs)]
+    return [inner for graph in graphs for inner in graph.node]
+
+
+def _steps(vectors: Vectors) -> list[Step]:
+    """All steps, in order."""
+    slots = [vectors.slots.get(op.index) for op in vectors.model.ops]
+    return [step for slot in slots if slot for step in slot.steps]
+
+
+def _write(emitter: Emitter, op: Op, slot: Slot, renamed: dict[str, str]) -> None:
+    """Emit what takes the place of a node; its result keeps its name, or is read under another from here on."""
+    emitter.begin(op)
+    for step in slot.steps:
+        step.write(emitter)
+    result, output = slot.result, op.outputs[0]
+    if result is None:
+        if slot.stays:
+            emitter.again(op, op.inputs, op.outputs)
+        emitter.finish(named=False)
+    elif len(slot.dims) != 1:
+        emitter.finish(emitter.reshape(result.tensor, [0, *slot.dims]), named=False)
+    else:
+        emitter.finish(result.tensor, named=False)
+        if result in slot.steps:
+            result.tensor = output
+        else:
+            renamed[output] = result.tensor
+
+
+def _stored(model: Model, op: Op) -> NodeProto:
+    node = NodeProto()
+    node.CopyFrom(model.proto.graph.node[op.index])
+    return node
+
+
+def _rename(nodes: list[NodeProto], renamed: dict[str, str]) -> None:
+    """Let nodes read flat values under the name that they have, instead of through an Identity."""
+    for node in nodes:
+        for i, name in enumerate(node.input):
+            node.input[i] = renamed.get(name, name)

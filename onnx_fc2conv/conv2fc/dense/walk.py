@@ -1,0 +1,171 @@
+"""From node to node: which step takes its place, or why it stays on the original form of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ... import dtypes
+from ...errors import Unliftable
+from ...ops import Model, Op
+from ..convolution import CONVS
+from ..selection import Selection
+from . import elementwise, joining, moves, products
+from .elementwise import ELEMENTWISE
+from .linear import Linear
+from .products import Known
+from .refused import reason_of
+from .steps import Multiplied
+from .vectors import Vector, Vectors
+
+SPATIAL_DIMS = 3  #: dims, without the first, of a picture
+GEMM_TYPES = frozenset(("float16", "float32", "float64", "bfloat16"))
+
+
+class Walk:
+    """All nodes of a model, in order.
+
+    Attributes:
+        vectors: the flat values.
+        left: convolutions that stay, by title, and why.
+    """
+
+    def __init__(self, model: Model, known: Known, selection: Selection, strict: bool) -> None:
+        self.model, self.known, self.selection, self.strict = model, known, selection, strict
+        self.vectors = Vectors(model, known, strict)
+        self.left: dict[str, str] = {}
+        self._reasons: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Visit every node that an output depends on, and that depends on an input.
+
+        Raises:
+            Unliftable: the size of a map is not known, or with ``strict``, a node is no product and not elementwise.
+        """
+        for op in self._needed():
+            if not all(name in self.known.constants.static for name in op.outputs if name):
+                if not (op.standard and not op.captured and not self._more_outputs(op) and self._visit(op)):
+                    self._stay(op)
+                for name in set(op.outputs) & set(self.model.outputs):
+                    self.vectors.close(op, name)
+
+    def _needed(self) -> Iterable[Op]:
+        needed, found = set(self.model.outputs), []
+        for op in reversed(self.model.ops):
+            if needed.intersection(op.outputs):
+                needed.update(op.reads())
+                found.append(op)
+        return found[::-1]
+
+    def _more_outputs(self, op: Op) -> bool:
+        """True if more than the first output is used, of a node that has no place for more in another form."""
+        used = any(name and (name in self.model.consumers or name in self.model.outputs) for name in op.outputs[1:])
+        return used and op.op_type != "Split"
+
+    def _visit(self, op: Op) -> bool:
+        """Give a node a step, or a reading; False if it stays."""
+        if op.op_type in products.RULES:
+            return self._product(op)
+        if op.op_type in moves.VIEWS:
+            dims = moves.view_of(op, self.known)
+            if dims is None or self.vectors.of(op.inputs[0]) is None:
+                return False
+            self.vectors.view(op, dims)
+            return True
+        if op.op_type in moves.MOVES or op.op_type == "Pad":
+            return self._moved(op)
+        if op.op_type == "Concat":
+            return joining.side_by_side(self.vectors, op)
+        return self._scaled(op) or (op.op_type in ELEMENTWISE and elementwise.on_flat(self.vectors, op))
+
+    def _stay(self, op: Op) -> None:
+        """A node stays; with ``strict``, only one that computes each feature by itself may."""
+        if self.strict and not (op.standard and op.op_type in ELEMENTWISE | moves.VIEWS | moves.MOVES):
+            raise op.refuse(self._reasons.get(str(op)) or reason_of(op))
+
+    # -- products ------------------------------------------------------------------------------------------------------
+
+    def _product(self, op: Op) -> bool:
+        reason = self.selection.reason_to_leave(op, False) or self._reason_to_leave(op)
+        if reason is None:
+            try:
+                linear = products.RULES[op.op_type](op, self.known)
+            except Unliftable as e:
+                reason = e.reason
+        if reason is not None:
+            self._reasons[str(op)] = reason
+            self.left |= {str(op): reason} if op.op_type in CONVS else {}
+            return False
+        name, dims = op.inputs[0], self.known.dims(op.outputs[0])
+        vector = self.vectors.of(name)
+        assert vector is not None
+        if not self.strict and _is_costly(linear, vector, op):
+            return False
+        if vector.reading.repeats or _is_integer(vector.base.elem_type):
+            self.vectors.flat(op, name)
+            vector = self.vectors.of(name)
+            assert vector is not None
+        elem_type = self.known.shapes.elem_types[name]
+        self.vectors.compute(op, Multiplied(linear.columns, elem_type, op, linear, vector.base, vector.reading), dims)
+        return True
+
+    def _reason_to_leave(self, op: Op) -> str | None:
+        """Why a product cannot be one with an explicit matrix, apart from what its own rule says.
+
+        Raises:
+            Unliftable: the size of its map is not known.
+        """
+        name = op.inputs[0]
+        if self.known.shapes.of(name) is None or self.known.shapes.of(op.outputs[0]) is None:
+            if op.op_type in CONVS:
+                raise op.refuse("the size of its map is not known, and its matrix is for one size; give it with --size")
+            return "the size of its input is not known"
+        elem_type = dtypes.name_of(self.known.shapes.elem_types.get(name, 0))
+        if elem_type not in GEMM_TYPES:
+            return f"computes with {elem_type}"
+        if self.vectors.of(name) is None:
+            return "its input is constant, or has no row for each image"
+        return None
+
+    # -- values that are only read differently -------------------------------------------------------------------------
+
+    def _moved(self, op: Op) -> bool:
+        vector = self.vectors.of(op.inputs[0])
+        try:
+            found = None if vector is None else moves.places_of(op, self.model, self.known)
+        except Unliftable:
+            return False
+        if vector is None or found is None:
+            return False
+        alone = self.vectors.alone(op.inputs[0]) and len(found) == 1
+        for output, (places, dims, fill) in zip(op.outputs, found, strict=False):
+            if output:
+                self.vectors.reads(op, output, Vector(vector.base, dims, vector.reading.moved(places, fill), alone))
+        return True
+
+    def _scaled(self, op: Op) -> bool:
+        shape = self.known.shapes.of(op.outputs[0])
+        if not shape or dtypes.name_of(self.known.shapes.elem_types.get(op.outputs[0], 0)) not in GEMM_TYPES:
+            return False
+        dims = shape[1:]
+        found = moves.affine_of(op, self.known, dims)
+        vector = self.vectors.of(found[0]) if found else None
+        if found is None or vector is None or len(vector.dims) != len(dims):
+            return False
+        name, scale, shift = found
+        reading = vector.reading
+        if vector.dims != dims:
+            reading = reading.moved(elementwise.spread(vector.dims, dims))
+        self.vectors.reads(
+            op, op.outputs[0], Vector(vector.base, dims, reading.scaled(scale, shift), self.vectors.alone(name))
+        )
+        return True
+
+
+def _is_costly(linear: Linear, vector: Vector, op: Op) -> bool:
+    """True for what is no FC over all features, and does not stand between such: on each token, or inside of a norm."""
+    norm = op.op_type.startswith("Reduce") and len(vector.dims) < SPATIAL_DIMS and not vector.base.computed
+    return linear.tokens > 1 or norm
+
+
+def _is_integer(elem_type: int) -> bool:
+    return dtypes.name_of(elem_type) not in GEMM_TYPES
