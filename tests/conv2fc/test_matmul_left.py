@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from onnx_fc2conv import heads, model_io, pipeline
+from onnx_fc2conv import heads, model_io, shapes
 from onnx_fc2conv.conv2fc import Selection, matmul
 from onnx_fc2conv.errors import UsageError
 from tests.conv2fc.products import Case, compare, lowered, model_of, op_types, run
@@ -109,7 +109,7 @@ def test_in_a_function() -> None:
     model = model_of([NODE("Block", ["x", "p"], ["y"], domain="local")], OPEN, {"p": WEIGHT["p"]})
     model.functions.append(function)
     read, _ = model_io.load(model)
-    known, other = pipeline._at_two_batches(read)
+    known, other = shapes.at_two_batches(read)
     lowering = matmul.lower(read, known, heads.constants_of(read, known, other), Selection())
     assert lowering.left == {"Conv 'hidden'": "lies in the function 'Block', which could not be written out"}
     assert "Conv" not in op_types(rewritten(model))  # as the command does it
@@ -157,12 +157,18 @@ def test_pads_that_an_old_opset_cannot_follow(opset: int) -> None:
     [
         ({"kernel_shape": [2, 3]}, "w", r"declares a kernel of \[2, 3\] and has one of \[3, 3\]"),
         ({"strides": [2]}, "w", "do not have one number per axis"),
+        ({"pads": [1, 1, 1]}, "w", "do not have one number per axis"),
+        ({"strides": [0, 1]}, "w", "are not all at least 1"),
+        ({"group": 0}, "w", "are not all at least 1"),
+        ({}, "line", "its map has 4 axes and its kernel 3"),
+        ({}, "empty", r"its kernel has dims \[2, 0, 3, 3\], so it has no values"),
         ({"group": 3}, "w", "its 2 units are no multiple of its 3 groups"),
         ({}, "flat", "too few for a convolution"),
     ],
 )
 def test_nodes_that_are_not_valid(attrs: dict[str, Any], weight: str, reason: str) -> None:
-    constants = WEIGHT | {"flat": np.ones((2, 2), np.float32)}
+    dims = {"flat": (2, 2), "line": (2, 2, 3), "empty": (2, 0, 3, 3)}
+    constants = WEIGHT | {name: np.ones(shape, np.float32) for name, shape in dims.items()}
     nodes = [NODE("Conv", ["x", weight], ["y"], name="c", **attrs)]
     ((_, said),) = left(model_of(nodes, OPEN, constants)).items()
     assert re.search(reason, said)
@@ -217,7 +223,22 @@ def test_fused_on_the_whole_map() -> None:
     compare(model, found, [{"x": integers((2, 2, 3, 3))}])
 
 
-def test_an_activation_that_is_not_known() -> None:
-    assert left(fused("Softer", None, 17)) == {
-        "com.microsoft.FusedConv 'c'": "its activation 'Softer' is not known",
-    }
+@pytest.mark.parametrize(
+    ("activation", "params", "reason"),
+    [
+        ("Softer", None, "its activation 'Softer' is not known"),
+        ("Clip", [1.0], "its activation 'Clip' does not have two bounds"),
+    ],
+)
+def test_an_activation_that_is_not_known(activation: str, params: Any, reason: str) -> None:
+    assert left(fused(activation, params, 17)) == {"com.microsoft.FusedConv 'c'": reason}
+
+
+def test_operands_that_are_not_there() -> None:
+    for op_type, names, reason in (
+        ("Conv", ["x"], "it has no kernel"),
+        ("QLinearConv", ["x", "s", "z", "w", "s", "z"], "it does not have all scales and zero points"),
+    ):
+        constants = {"s": np.float32(1), "z": np.int8(0), "w": WEIGHT["w"].astype(np.int8)}
+        model = model_of([NODE(op_type, names, ["y"], name="c")], OPEN, constants)
+        assert list(left(model).values()) == [reason]
