@@ -103,6 +103,13 @@ KERNELS = [
     Kernel("one scale", *quantised(CASE, np.float32(0.5)), np.int8, DQ),
     Kernel("one scale in a list", *quantised(CASE, np.float32([0.5]), [1]), np.int8, DQ),
     Kernel("one scale, uint8", *quantised(CASE, np.float32(0.5), 7, np.uint8), np.uint8, DQ, opset=10),
+    Kernel(
+        "no zero point",
+        [NODE("DequantizeLinear", ["q", "scale", ""], ["w"], name="dq")],
+        quantised(CASE, np.float32(0.5))[1],
+        np.int8,
+        DQ,
+    ),
     Kernel("a scale for each unit", *quantised(CASE, steps(6), axis=0), np.int8, DQ),
     Kernel("zero points", *quantised(CASE, steps(6), numbers((6,)), axis=-4), np.int8, DQ),
     Kernel("4 bits", *quantised(CASE, steps(6), numbers((6,)), ml_dtypes.int4, axis=0), ml_dtypes.int4, DQ, opset=21),
