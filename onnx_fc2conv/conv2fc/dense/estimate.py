@@ -10,6 +10,7 @@ from onnx import NodeProto
 from ... import shapes
 from ...constants import Constants
 from ...emitter import Emitter
+from ...errors import Unliftable
 from ...ops import Model, Op, title
 from ..convolution import CONVS
 from ..lowering import Lowering, Product
@@ -18,6 +19,9 @@ from .products import RULES, Known
 from .steps import Multiplied, Step, roundings
 from .vectors import Slot, Vectors
 from .walk import Walk
+
+#: bytes; a plan also knows each feature's scale and place, which takes long where such matrices have their features
+HOPELESS = 2**40
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,16 @@ class Estimate:
     products: list[Product]
     bytes: int
     left: dict[str, str]
-    _vectors: Vectors = field(repr=False)
+    _vectors: Vectors | None = field(repr=False)
 
     def build(self) -> Lowering:
-        """Make the matrices, one after the other, and the nodes that use them."""
+        """Make the matrices, one after the other, and the nodes that use them.
+
+        Raises:
+            Unliftable: they are too large for any machine.
+        """
+        if self._vectors is None:
+            raise Unliftable(f"explicit matrices of {self.bytes} bytes and more are too large to be made")
         model = self._vectors.model
         lowering = Lowering(products=self.products, left=self.left)
         lowering.roundings = roundings(_steps(self._vectors))
@@ -70,6 +80,9 @@ def plan(model: Model, known: shapes.Shapes, constants: Constants, selection: Se
     """
     selection.require_known(op for op in model.ops if op.standard and op.op_type in RULES)
     walk = Walk(model, Known(known, constants), selection, strict)
+    windows = list(walk.windows())
+    if sum(product.bytes_after for product in windows) > HOPELESS:
+        return Estimate(windows, sum(product.bytes_after for product in windows), walk.left, None)
     walk.run()
     steps = _steps(walk.vectors)
     walk.left |= dict(_hidden(model))
