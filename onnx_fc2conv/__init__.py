@@ -5,6 +5,8 @@
 >>> result.geometry.grid_size((512, 1024))  # doctest: +SKIP
 (13, 31)
 >>> result.save("out.onnx")  # doctest: +SKIP
+
+and back: convolutions as matrix products (``convolution_to_matmul``), and a conversion undone (``revert``).
 """
 
 from __future__ import annotations
@@ -12,14 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from . import checkup, pipeline
+from . import checkup, pipeline, reverse, reverting
 from ._version import __version__
 from .errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel, UsageError, VerificationFailed
 from .findings import Finding, Findings
 from .geometry import Geometry, Grid
 from .pipeline import Result, read_geometry
-from .report import Report
-from .settings import Settings
+from .report import Report, ReverseReport
+from .reverse import Reversed
+from .settings import ReverseSettings, Settings
 
 __all__ = [
     "Fc2ConvError",
@@ -30,6 +33,8 @@ __all__ = [
     "NothingToConvert",
     "Report",
     "Result",
+    "ReverseReport",
+    "Reversed",
     "Unliftable",
     "UnreadableModel",
     "UsageError",
@@ -37,8 +42,10 @@ __all__ = [
     "__version__",
     "check",
     "convert",
+    "convolution_to_matmul",
     "inspect",
     "read_geometry",
+    "revert",
     "verify",
 ]
 
@@ -175,3 +182,86 @@ def verify(
         max_channels=max_channels,
     )
     return pipeline.verify(original, converted, settings)
+
+
+def convolution_to_matmul(
+    source: Any,
+    *,
+    form: str = "matmul",
+    sizes: Iterable[Iterable[int]] = (),
+    only: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    pointwise_only: bool = False,
+    strict: bool = False,
+    max_bytes: int = ReverseSettings.max_bytes,
+    verify: bool = True,
+    runtime: str = "onnxruntime",
+) -> Reversed:
+    """Rewrite every convolution as a product with a matrix, in standard operators; the argument is never changed.
+
+    ``y = W x + b`` over the patches of a map, or over the whole map, is what a convolution computes (Ma and Lu, "An
+    Equivalence of Fully Connected Layer and Convolutional Layer", 2017).
+
+    Args:
+        source: a path, an ``onnx.ModelProto``, or an ``onnx_graphsurgeon.Graph``.
+        form: ``"matmul"``: patches ``[N, OH, OW, kh * kw * C]`` times the kernel as a matrix ``[kh * kw * C, K]``;
+            sizes that are dynamic stay dynamic. ``"dense"``: the map as one vector ``[N, C * H * W]``, times the
+            explicit doubly block Toeplitz matrix ``[C * H * W, K * OH * OW]``, at one size; poolings that average,
+            normalisations and other affine nodes too, so that what is left is a chain of Gemm and activations.
+        sizes: of the image inputs in pixels, height first, where the model leaves them open: what ``"matmul"`` is
+            verified at (default: what is known, or found by trying), and the one that ``"dense"`` is made for (default:
+            the trained size that a model converted by this package carries).
+        only, skip: names of nodes, which may hold ``*`` and ``?``.
+        pointwise_only: rewrite 1x1 convolutions only.
+        strict: with ``"dense"``, refuse a model that has another node between image and outputs, such as a MaxPool.
+        max_bytes: with ``"dense"``, the most that all matrices may take.
+        verify: run the checks; without them the report says "NOT verified".
+        runtime: what runs the checks, ``"onnxruntime"`` or ``"reference"`` (onnx.reference).
+
+    Returns:
+        The model and the report: matrix, multiplications and bytes of each node, and what was left as it is and why.
+
+    Raises:
+        UnreadableModel: the source is missing or damaged.
+        NothingToConvert: there is no convolution, or none can be rewritten; ``error.reason`` says why.
+        Unliftable: a dense matrix is over ``max_bytes``, or a node is not what ``strict`` asks for.
+        VerificationFailed: a check found a difference.
+        UsageError: an option does not fit the model.
+    """
+    settings = ReverseSettings(
+        form=form,
+        sizes=tuple(tuple(s) for s in sizes),
+        only=tuple(only),
+        skip=tuple(skip),
+        pointwise_only=pointwise_only,
+        strict=strict,
+        max_bytes=max_bytes,
+        verify=verify,
+        runtime=runtime,
+    )
+    return reverse.to_matmul(source, settings)
+
+
+def revert(
+    source: Any, *, size: Iterable[int] | None = None, verify: bool = True, runtime: str = "onnxruntime"
+) -> Reversed:
+    """Undo ``convert``: heads are Flatten and Gemm again, of the same bits, and sizes are the trained ones.
+
+    What the original was is read from the converted model's ``metadata_props``; where that was stripped, from the graph
+    itself: a Conv whose kernel covers its map, and 1x1 Convs behind it.
+
+    Args:
+        source: a path, an ``onnx.ModelProto``, or an ``onnx_graphsurgeon.Graph``; never changed.
+        size: the trained size in pixels, where the graph alone leaves several.
+        verify: run the checks; without them the report says "NOT verified".
+        runtime: what runs the checks, ``"onnxruntime"`` or ``"reference"`` (onnx.reference).
+
+    Raises:
+        UnreadableModel: the source is missing or damaged.
+        NothingToConvert: nothing in the model is, or looks like, a converted head.
+        Unliftable: a node behind such a head cannot be taken back exactly.
+        VerificationFailed: a check found a difference.
+        UsageError: what the model says of its original is damaged, or the size does not fit.
+    """
+    sizes = () if size is None else (tuple(size),)
+    return reverting.revert(source, ReverseSettings(revert=True, sizes=sizes, verify=verify, runtime=runtime))

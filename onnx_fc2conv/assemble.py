@@ -79,8 +79,10 @@ def _exchange_initializers(graph: GraphProto, rewrite: Rewrite, gone: set[str], 
             if name in new_names:
                 node.input[i] = new_names[name]
     for tensor in made:
-        rewrite.made_from[new_names.get(tensor.name, tensor.name)] = rewrite.made_from[tensor.name]
-        tensor.name = new_names.get(tensor.name, tensor.name)
+        new_name = new_names.get(tensor.name, tensor.name)
+        rewrite.made_from[new_name] = rewrite.made_from[tensor.name]
+        rewrite.same_bytes |= {new_name} if tensor.name in rewrite.same_bytes else set()
+        tensor.name = new_name
     if gone:
         copies = [TensorProto.FromString(t.SerializeToString()) for t in kept]
         del graph.initializer[:]

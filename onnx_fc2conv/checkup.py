@@ -12,7 +12,7 @@ from .backbone import resolved
 from .constants import Constants
 from .errors import Unliftable, UsageError
 from .ops import Model, view
-from .pipeline import PROBED_BATCHES, followed
+from .pipeline import followed
 from .settings import Settings
 from .structure import straighten
 
@@ -46,7 +46,7 @@ def _of_trained_size(model: Model, settings: Settings) -> tuple[Model, dict[str,
     They are its own, or what was given for it, or what its FC nodes fit.
     """
     guessed = False
-    batch = shapes.declared_batch(model) or PROBED_BATCHES[0]
+    batch = shapes.declared_batch(model) or shapes.PROBED_BATCHES[0]
     sizes: dict[str, list[int]] = {}
     proto = ModelProto()
     proto.CopyFrom(model.proto)

@@ -110,6 +110,18 @@ class Constants:
         """The constant behind a value, if it is one for every batch size and every image size; else ``None``."""
         return self._agreed(name, [OTHER_BATCH, *self._sizes])
 
+    def any_batch_shapes(self) -> Shapes:
+        """Shapes of which a dim that depends on the batch is ``None``, as one that is not known is."""
+        known, other = self._shapes[TRAINED], self._shapes.get(OTHER_BATCH)
+        if other is None:
+            return known
+        dims = {}
+        for name, shape in known.dims.items():
+            there = other.dims.get(name, ())
+            same = len(there) == len(shape)
+            dims[name] = tuple(d if same and d == there[i] else None for i, d in enumerate(shape))
+        return Shapes(known.batch, dims, known.elem_types)
+
     def row(self, name: str) -> Array | None:
         """The constant ``[1, ..]`` that a value repeats for each image; ``None`` if it is no such value."""
         probes = [p for p in (TRAINED, OTHER_BATCH) if p in self._shapes]

@@ -23,7 +23,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from .errors import Unliftable
 from .plan import Plan
-from .rewrite import Rewrite
+from .rewrite import Rewrite, Tile
 from .tensors import read
 
 KERNEL_AT = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
@@ -222,7 +222,8 @@ class _Pieces:
             return name
         if (name, index) not in self._sliced:
             values = self._values(name)[tuple(slice(a, b) for a, b in index)]
-            self._sliced[name, index] = self._constant(f"{name}_part", values)
+            part = self._sliced[name, index] = self._constant(f"{name}_part", values)
+            self._rewrite.tiles[part] = Tile(name, self._dims(name), tuple(a for a, _ in index))
         return self._sliced[name, index]
 
     def _ints(self, hint: str, values: Iterable[int]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import forms, heads, limits, model_io, shapes, spatial
+from . import forms, heads, limits, model_io, revert, shapes, spatial
 from .assemble import assemble
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
@@ -21,16 +21,15 @@ from .ops import Model
 from .plan import Plan
 from .report import Checked, Report, build
 from .rewrite import Rewrite
+from .saving import save
 from .settings import Settings
 from .structure import ANY_RANK, IMAGE_RANK, straighten
-
-PROBED_BATCHES = (13, 17)  #: numbers that no exporter bakes into a shape
 
 Progress = Callable[[str, int, int], None]  #: called with a check's name, the steps done, and their number
 
 
-def _no_progress(name: str, done: int, of: int) -> None:
-    pass
+def no_progress(name: str, done: int, of: int) -> None:
+    """Nobody waits."""
 
 
 @dataclass
@@ -57,16 +56,10 @@ class Result:
             UsageError: the target cannot be written, or is the input itself.
             VerificationFailed: what lies on the disk is not accepted by the runtime that checked the model.
         """
-        target = model_io.Target.of(path, self._source)
-        with model_io.staged(target, self.model, self._folder) as staged:
-            if self.report.verified:
-                from .verification import require_loads
-
-                require_loads(str(staged), self._runtime)
-        self.report.output = str(path)
+        save(path, self.model, self.report, self._folder, self._source, self._runtime)
 
 
-def convert(source: Any, settings: Settings, progress: Progress = _no_progress) -> Result:
+def convert(source: Any, settings: Settings, progress: Progress = no_progress) -> Result:
     """Convert one model; nothing is written.
 
     Args:
@@ -96,7 +89,7 @@ def inspect(source: Any, settings: Settings) -> Report:
     return report
 
 
-def verify(original: Any, converted: Any, settings: Settings, progress: Progress = _no_progress) -> Report:
+def verify(original: Any, converted: Any, settings: Settings, progress: Progress = no_progress) -> Report:
     """Check a converted model against its original, whoever converted or edited it.
 
     Raises:
@@ -126,7 +119,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         NothingToConvert, Unliftable, UnreadableModel
     """
     settings = settings or Settings()
-    straight = straighten(model, *((_known_at_declared_sizes, ANY_RANK) if settings.static else (_known, IMAGE_RANK)))
+    straight = straighten(model, *((known_at_declared_sizes, ANY_RANK) if settings.static else (_known, IMAGE_RANK)))
     free, freed = shapes.with_free_batch(straight.model) if settings.dynamic_batch else (straight.model, None)
     try:
         known = resolved(lambda readings: followed(free, settings, readings, freed))
@@ -144,7 +137,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     if freed is not None:
         _require_batch(plan, rewrite)
     given = forms.apply(converted, plan, rewrite, settings.output)
-    return Conversion(
+    conversion = Conversion(
         name,
         plan,
         rewrite,
@@ -156,6 +149,8 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         given,
         settings.limits,
     )
+    revert.remember(conversion)
+    return conversion
 
 
 def _require_batch(plan: Plan, rewrite: Rewrite) -> None:
@@ -192,24 +187,15 @@ def followed(model: Model, settings: Settings | None, readings: Readings, freed:
 def _known(model: Model) -> tuple[Constants, dict[str, list[int]]]:
     """The model's constants, and the axes of each image whose size they were evaluated at several values of."""
     declared = shapes.declared_batch(model)
-    batch, other = PROBED_BATCHES
+    batch, other = shapes.PROBED_BATCHES
     at_other = None if declared is not None else shapes.infer(model, other)
     images, constants = heads.known(model, shapes.infer(model, declared or batch), at_other)
     return constants, {image.name: image.spatial for image in images}
 
 
-def _known_at_declared_sizes(model: Model) -> tuple[Constants, dict[str, list[int]]]:
+def known_at_declared_sizes(model: Model) -> tuple[Constants, dict[str, list[int]]]:
     """The same where no size changes: no axis has to be known for one of an image."""
-    return heads.constants_of(model, *_at_two_batches(model)), {}
-
-
-def _at_two_batches(model: Model) -> tuple[shapes.Shapes, shapes.Shapes | None]:
-    """Shapes at the declared batch size, or at two where it is symbolic."""
-    declared = shapes.declared_batch(model)
-    if declared is not None:
-        return shapes.infer(model, declared), None
-    batch, other = PROBED_BATCHES
-    return shapes.infer(model, batch), shapes.infer(model, other)
+    return heads.constants_of(model, *shapes.at_two_batches(model)), {}
 
 
 def _analyse_static(model: Model, settings: Settings) -> tuple[Plan, Rewrite]:
@@ -217,7 +203,7 @@ def _analyse_static(model: Model, settings: Settings) -> tuple[Plan, Rewrite]:
 
     Where views only make sense for one image, and the model does not run on several, it is read as one for one image.
     """
-    known, other = _at_two_batches(model)
+    known, other = shapes.at_two_batches(model)
     runs = other is None or shapes.can_run(model, known)
     try:
         found = replace(heads.find_static(model, known, other), runtime=settings.runtime)
@@ -242,12 +228,12 @@ def _analyse(
     if declared is not None:
         return _lifted(model, shapes.infer(model, declared), None, settings, readings)
     if freed is not None:  # numbers of a model for so many images make sense at so many first
-        other = next(n for n in PROBED_BATCHES if n != freed)
+        other = next(n for n in shapes.PROBED_BATCHES if n != freed)
         try:
             return _lifted(model, shapes.infer(model, freed), shapes.infer(model, other), settings, readings)
         except BatchBaked as e:
             raise Unliftable(f"{e.reason}, so the batch cannot be freed", e.node) from e
-    batch, other = PROBED_BATCHES
+    batch, other = shapes.PROBED_BATCHES
     several = shapes.infer(model, batch)
     try:
         return _lifted(model, several, shapes.infer(model, other), settings, readings)
@@ -282,7 +268,7 @@ def read_geometry(path: Any) -> Geometry:
         UsageError: the model was not made by this tool, or its geometry is damaged.
     """
     given = isinstance(path, ModelProto)
-    props = {p.key: p.value for p in reversed(path.metadata_props)} if given else model_io.metadata(path)
+    props = {p.key: p.value for p in reversed(path.metadata_props)} if given else model_io.metadata(path, METADATA_KEY)
     name = "the model" if given else f"'{path}'"
     if METADATA_KEY not in props:
         raise UsageError(f"{name} carries no geometry: it was not made by onnx-fc2conv, or its metadata was stripped")

@@ -129,6 +129,15 @@ class Windowed:
         return replace(self, features=order.shape, unread=replace(self.unread, order=order))
 
 
+@dataclass(frozen=True)
+class Tile:
+    """A part of a constant: the constant's name and dims, and where along each of its axes the part starts."""
+
+    of: str
+    dims: tuple[int, ...]
+    starts: tuple[int, ...]
+
+
 @dataclass
 class Rewrite:
     """The lifted heads.
@@ -137,6 +146,8 @@ class Rewrite:
         replaced: for each node of the head (by its position in the file) the nodes that take its place.
         initializers: new constants; each may take the name of the one it is made from, if that is gone in the end.
         made_from: the old constant's name for each new initializer.
+        same_bytes: the new initializers that are old ones with other dims.
+        tiles: what each initializer is a part of that was cut into several.
         values: every lifted value by its name in the original.
         additions: of a Conv that was split into a sum, how many additions a summand goes through.
     """
@@ -144,5 +155,7 @@ class Rewrite:
     replaced: dict[int, list[NodeProto]] = field(default_factory=dict)
     initializers: list[TensorProto] = field(default_factory=list)
     made_from: dict[str, str] = field(default_factory=dict)
+    same_bytes: set[str] = field(default_factory=set)
+    tiles: dict[str, Tile] = field(default_factory=dict)
     values: dict[str, Windowed] = field(default_factory=dict)
     additions: int = 0

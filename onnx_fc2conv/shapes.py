@@ -17,6 +17,7 @@ from .errors import UnreadableModel
 from .ops import Model, view
 
 SMALL = 4096  #: elements; larger initializers are never shape operands
+PROBED_BATCHES = (13, 17)  #: numbers that no exporter bakes into a shape
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,15 @@ def infer(model: Model, batch: int, sizes: Mapping[str, Mapping[int, int]] | Non
     for name, array in model.constants.items():
         dims[name], elem_types[name] = array.shape, array.elem_type
     return Shapes(batch, dims, elem_types)
+
+
+def at_two_batches(model: Model) -> tuple[Shapes, Shapes | None]:
+    """Shapes at the declared batch size, or at two where it is symbolic."""
+    declared = declared_batch(model)
+    if declared is not None:
+        return infer(model, declared), None
+    batch, other = PROBED_BATCHES
+    return infer(model, batch), infer(model, other)
 
 
 def can_run(model: Model, shapes: Shapes) -> bool:

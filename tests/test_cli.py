@@ -497,7 +497,7 @@ def test_names_that_stdout_cannot_encode_are_printed_somehow(encoding: str, name
 SCRIPT = """
 import sys
 from onnx_fc2conv import cli
-cli._Progress.AFTER = float(sys.argv.pop(1))
+cli.progress.Progress.AFTER = float(sys.argv.pop(1))
 sys.exit(cli.main())
 """
 

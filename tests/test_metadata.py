@@ -85,6 +85,22 @@ def test_gigabytes_of_weights_are_stepped_over(huge: Path, monkeypatch: pytest.M
     assert 0 < sum(counted) < 2**17
 
 
+def test_long_entries_of_other_keys_are_stepped_over(tmp_path: Path) -> None:
+    """The record of the original is longer than all else that is not weights."""
+    long = entry(b"long", b"x" * 2**20)
+    reversed_ = key(14, 2) + varint(2008) + b"\x12" + varint(2000) + b"y" * 2000 + b"\x0a\x03odd"
+    path = written(
+        tmp_path / "m.onnx", long + reversed_ + GRAPH + entry(b"wanted", b"z" * 2000) + entry(b"short", b"s")
+    )
+    tracemalloc.start()
+    try:
+        assert metadata(path, "wanted") == {"short": "s", "wanted": "z" * 2000, "odd": "y" * 2000}
+        assert tracemalloc.get_traced_memory()[1] < 2**19
+    finally:
+        tracemalloc.stop()
+    assert list(metadata(path)) == ["short", "wanted", "odd", "long"]
+
+
 def test_all_metadata_of_a_huge_file(huge: Path) -> None:
     assert list(metadata(huge)) == ["after", "onnx_fc2conv.geometry", "before"]
     assert metadata(huge)["after"] == "ä"
@@ -99,7 +115,7 @@ def test_it_is_what_onnx_reads(tmp_path: Path) -> None:
     for p in onnx.load(tmp_path / "m.onnx").metadata_props:
         first.setdefault(p.key, p.value)
     assert metadata(tmp_path / "m.onnx") == first
-    assert len(first) == 4
+    assert len(first) == 5
 
 
 def test_every_kind_of_field_is_stepped_over(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv.geometry import METADATA_KEY, Geometry
+from onnx_fc2conv.revert import METADATA_KEY as ORIGINAL
 
 from .networks import Head, integers, network, session
 
@@ -259,7 +260,7 @@ def metadata(model: ModelProto) -> list[tuple[str, str]]:
 
 def test_the_geometry_is_in_the_metadata() -> None:
     result = fc2conv.convert(network(PLAIN), verify=False)
-    assert [key for key, _ in metadata(result.model)] == [METADATA_KEY]
+    assert [key for key, _ in metadata(result.model)] == [METADATA_KEY, ORIGINAL]
     stored = Geometry.from_json(dict(metadata(result.model))[METADATA_KEY])
     assert stored == result.geometry == fc2conv.read_geometry(result.model)
     assert stored.grid_size((10, 8)) == (3, 3)
@@ -272,7 +273,7 @@ def test_existing_metadata_is_kept() -> None:
     model.metadata_props.add(key="classes", value='["a", "b"]')
     result = converted(model)
     assert metadata(result)[:2] == [("author", "somebody"), ("classes", '["a", "b"]')]
-    assert [key for key, _ in metadata(result)[2:]] == [METADATA_KEY]
+    assert [key for key, _ in metadata(result)[2:]] == [METADATA_KEY, ORIGINAL]
 
 
 def test_a_geometry_that_is_there_already_is_replaced() -> None:
@@ -280,7 +281,7 @@ def test_a_geometry_that_is_there_already_is_replaced() -> None:
     model.metadata_props.add(key=METADATA_KEY, value="stale")
     model.metadata_props.add(key="author", value="somebody")
     result = converted(model)
-    assert [key for key, _ in metadata(result)] == [METADATA_KEY, "author"]
+    assert [key for key, _ in metadata(result)] == [METADATA_KEY, "author", ORIGINAL]
     assert Geometry.from_json(metadata(result)[0][1]).grid.window == (3, 2)
 
 

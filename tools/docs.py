@@ -12,10 +12,10 @@ from pathlib import Path
 
 from onnx import defs
 
-from onnx_fc2conv import convert
+from onnx_fc2conv import convert, convolution_to_matmul
 from onnx_fc2conv.lift import RULES
-from onnx_fc2conv.report import print_report
-from onnx_fc2conv.settings import Settings
+from onnx_fc2conv.report import print_report, print_reverse
+from onnx_fc2conv.settings import ReverseSettings, Settings
 
 README = Path(__file__).parent.parent / "README.md"
 OLDEST_OPSET = 7
@@ -60,10 +60,10 @@ def refusals() -> str:
     return table(("operators", "why never"), [(", ".join(sorted(n)), r) for r, n in reasons.items()])
 
 
-def options() -> str:
+def options(settings: type) -> str:
     """One row per command-line option."""
     rows = []
-    for f in fields(Settings):
+    for f in fields(settings):
         flag = f.metadata.get("flag", "--" + f.name.replace("_", "-"))
         value = f" {f.metadata['metavar']}" if "metavar" in f.metadata else ""
         rows.append((f"`{flag}{value}`".replace("|", "\\|"), f.metadata["help"]))
@@ -77,13 +77,34 @@ def example() -> str:
     result.report.input, result.report.output = str(model), "detector_map.onnx"
     printed = StringIO()
     print_report(result.report, printed, width=WIDTH)
+    return _as_printed(f"onnx-fc2conv {model} detector_map.onnx --size 512x1024", printed)
+
+
+def reverse_example() -> str:
+    """What ``onnx-conv2fc`` prints of a whole network."""
+    model = Path("models") / "reference_detector_padded.onnx"
+    result = convolution_to_matmul(README.parent / model)
+    result.report.input, result.report.output = str(model), "detector_matmul.onnx"
+    printed = StringIO()
+    print_reverse(result.report, printed, width=WIDTH)
+    return _as_printed(f"onnx-conv2fc {model} detector_matmul.onnx", printed)
+
+
+def _as_printed(command: str, printed: StringIO) -> str:
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
-    return "\n".join(["```text", f"$ onnx-fc2conv {model} detector_map.onnx --size 512x1024", *lines, "```"])
+    return "\n".join(["```text", f"$ {command}", *lines, "```"])
 
 
 def rendered(text: str) -> str:
     """The README's text with every table between its markers made anew."""
-    tables = {"example": example(), "operators": operators(), "refusals": refusals(), "options": options()}
+    tables = {
+        "example": example(),
+        "operators": operators(),
+        "refusals": refusals(),
+        "options": options(Settings),
+        "reverse example": reverse_example(),
+        "reverse options": options(ReverseSettings),
+    }
     for name, content in tables.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
         if not pattern.search(text):

@@ -13,6 +13,8 @@ from ..ops import Op
 from ..shapes import Shapes
 
 CONVS = frozenset(("Conv",))
+#: where operators have their map, kernel and bias, if not as Conv does; ``None`` for no bias
+OPERANDS: dict[str, tuple[int, int, int | None]] = {"QLinearConv": (0, 3, 8), "ConvInteger": (0, 1, None)}
 SAME = ("SAME_UPPER", "SAME_LOWER")
 
 
@@ -31,6 +33,7 @@ class Convolution:
         pads: ``(before, after)`` per spatial axis; ``None`` for ``auto_pad`` SAME, a stride over 1 and an unknown size,
             because they follow from the size.
         auto_pad: as written.
+        block: channels of one group.
     """
 
     op: Op
@@ -46,6 +49,7 @@ class Convolution:
     dilations: tuple[int, ...]
     pads: tuple[tuple[int, int] | None, ...]
     auto_pad: str
+    block: int
 
     @property
     def rank(self) -> int:
@@ -63,9 +67,43 @@ class Convolution:
         return self.shape[1]
 
     @property
+    def taps(self) -> int:
+        """Cells of the kernel."""
+        return prod(self.window)
+
+    @property
+    def columns(self) -> int:
+        """Units of one group."""
+        return self.units // self.group
+
+    @property
+    def rows(self) -> int:
+        """Products that are summed for one unit at one position."""
+        return self.taps * self.block
+
+    @property
     def pointwise(self) -> bool:
         """True if every output depends on one cell only."""
-        return prod(self.window) == 1
+        return self.taps == 1
+
+    @property
+    def integers(self) -> bool:
+        """True if it sums products of integers."""
+        return self.op.op_type in OPERANDS
+
+    @property
+    def strided(self) -> bool:
+        """True if positions are left out."""
+        return any(s > 1 for s in self.strides)
+
+    @property
+    def what(self) -> str:
+        """What it is in a few words: ``3x3 stride 2, 32 groups``."""
+        words = "x".join(map(str, self.window))
+        for name, numbers in (("stride", self.strides), ("dilation", self.dilations)):
+            if any(n > 1 for n in numbers):
+                words += f" {name} " + "x".join(map(str, sorted(set(numbers)) if len(set(numbers)) == 1 else numbers))
+        return words + (f", {self.group} groups" if self.group > 1 else "")
 
     @property
     def output_size(self) -> tuple[int | None, ...]:
@@ -98,21 +136,22 @@ def read(op: Op, shapes: Shapes, weight_shape: tuple[int, ...]) -> Convolution:
     op.refuse_if(lengths != {len(window)}, "its strides, dilations or pads do not have one number per axis")
     auto_pad = op.attr("auto_pad", "NOTSET")
     auto_pad = auto_pad.decode() if isinstance(auto_pad, bytes) else auto_pad
-    shape = shapes.dims.get(op.inputs[0]) or (None,) * len(weight_shape)
+    x, weight, b = OPERANDS.get(op.op_type, (0, 1, 2))
+    shape = shapes.dims.get(op.inputs[x]) or (None,) * len(weight_shape)
     extent = [(k - 1) * d + 1 for k, d in zip(window, dilations, strict=True)]
     pads: list[tuple[int, int] | None] = list(zip(padding[: len(window)], padding[len(window) :], strict=True))
     if auto_pad in SAME:
         pads = [same_pads(n, e, s, auto_pad) for n, e, s in zip(shape[2:], extent, strides, strict=True)]
     elif auto_pad == "VALID":
         pads = [(0, 0)] * len(window)
-    bias = op.inputs[2] if len(op.inputs) > 2 and op.inputs[2] else None
-    elem_type = shapes.elem_types.get(op.inputs[0], 0) or shapes.elem_types.get(op.inputs[1], 0)
+    bias = op.inputs[b] if b is not None and len(op.inputs) > b and op.inputs[b] else None
+    elem_type = shapes.elem_types.get(op.inputs[x], 0) or shapes.elem_types.get(op.inputs[weight], 0)
     group = op.attr("group", 1)
     op.refuse_if(weight_shape[0] % group, f"its {weight_shape[0]} units are no multiple of its {group} groups")
     return Convolution(
         op,
-        op.inputs[0],
-        op.inputs[1],
+        op.inputs[x],
+        op.inputs[weight],
         bias,
         elem_type,
         shape,
@@ -123,6 +162,7 @@ def read(op: Op, shapes: Shapes, weight_shape: tuple[int, ...]) -> Convolution:
         dilations,
         tuple(pads),
         auto_pad,
+        weight_shape[1],
     )
 
 

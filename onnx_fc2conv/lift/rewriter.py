@@ -177,6 +177,8 @@ class Rewriter:
             else:
                 tensor = numpy_helper.from_array(array.values.reshape(dims))
             self._add(tensor, array.name, key)
+            if array.tensor is not None:
+                self._shared.rewrite.same_bytes.add(tensor.name)
         return self._shared.made[key]
 
     def constant(self, values: np.ndarray, made_from: str, *key: Any) -> str:

@@ -18,11 +18,17 @@ from .reading import file_of
 GRAPH, METADATA_PROPS = 7, 14  #: field numbers of ModelProto
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5  #: wire types
 LONGEST_VARINT = 10  #: bytes
+KEY_FIRST = b"\x0a"  #: how an entry begins that has its key in front, as all writers have it
+LONGEST_KEY = 1024  #: bytes
 LONGEST_ENTRY = 2**24  #: bytes; a longer one is data of somebody else, and is stepped over too
 
 
-def metadata(source: Any) -> dict[str, str]:
+def metadata(source: Any, only: str = "") -> dict[str, str]:
     """The metadata of a model file, of a key that is there twice the first; a few bytes of the file are read.
+
+    Args:
+        source: path of the file.
+        only: the key that is asked for; long entries of other keys are stepped over. All if empty.
 
     Raises:
         UnreadableModel: missing, a folder, empty, truncated, or not a model.
@@ -30,7 +36,7 @@ def metadata(source: Any) -> dict[str, str]:
     path = file_of(source)
     try:
         with open(path, "rb") as f:
-            entries = [(entry.key, entry.value) for entry in _entries(f, path.stat().st_size)]
+            entries = [(entry.key, entry.value) for entry in _entries(f, path.stat().st_size, only.encode())]
     except OSError as e:
         raise UnreadableModel(f"'{path}' cannot be read: {e.strerror or e}") from e
     except (ValueError, DecodeError) as e:
@@ -38,8 +44,8 @@ def metadata(source: Any) -> dict[str, str]:
     return dict(reversed(entries))
 
 
-def _entries(f: BinaryIO, size: int) -> Iterator[StringStringEntryProto]:
-    """The entries of field 14 in a file of so many bytes.
+def _entries(f: BinaryIO, size: int, only: bytes) -> Iterator[StringStringEntryProto]:
+    """The entries of field 14 in a file of so many bytes, without long ones of other keys than ``only``.
 
     Raises:
         ValueError, DecodeError: it is not a message, or not one with a graph.
@@ -65,7 +71,9 @@ def _entries(f: BinaryIO, size: int) -> Iterator[StringStringEntryProto]:
         if length > size - position:
             raise ValueError(f"field {number} ends {length - (size - position)} bytes behind the end of the file")
         if (number, wire) == (METADATA_PROPS, DELIMITED) and length <= LONGEST_ENTRY:
-            yield StringStringEntryProto.FromString(f.read(length))
+            data = f.read(min(length, LONGEST_KEY))
+            if length <= LONGEST_KEY or only in data or not data.startswith(KEY_FIRST):
+                yield StringStringEntryProto.FromString(data + f.read(length - len(data)))
         position += length
         f.seek(position)
     if not graphs:

@@ -1,8 +1,25 @@
-"""What was found, done and checked: one Report, rendered for a terminal, as Markdown, and as JSON."""
+"""What was found, done and checked: a report of each direction, for a terminal, as Markdown, and as JSON."""
 
-from .build import Checked, build
-from .data import Report
+from .build import Checked, build, check_row
+from .data import LeftRow, Report
 from .findings import print_findings
+from .products import ProductRow, RestoredRow, ReverseReport
 from .render import markdown, print_report
+from .reverse import markdown_reverse, print_estimate, print_reverse
 
-__all__ = ["Checked", "Report", "build", "markdown", "print_findings", "print_report"]
+__all__ = [
+    "Checked",
+    "LeftRow",
+    "ProductRow",
+    "Report",
+    "RestoredRow",
+    "ReverseReport",
+    "build",
+    "check_row",
+    "markdown",
+    "markdown_reverse",
+    "print_estimate",
+    "print_findings",
+    "print_report",
+    "print_reverse",
+]

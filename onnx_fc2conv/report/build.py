@@ -156,7 +156,7 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, g
         heads=_heads(conversion),
         maps=_maps(conversion),
         outputs=_outputs(conversion, [conversion.trained, *sizes]),
-        checks=[_check(c) for c in (outcome.checks if outcome else [])],
+        checks=[check_row(c) for c in (outcome.checks if outcome else [])],
         geometry=conversion.geometry.to_dict(),
         images=images,
         handover=_handover(given),
@@ -209,7 +209,8 @@ def _shape(dims: Iterable[TensorShapeProto.Dimension]) -> list[str]:
     return [d.dim_param or (str(d.dim_value) if d.HasField("dim_value") else "?") for d in dims]
 
 
-def _check(check: _Check) -> CheckRow:
+def check_row(check: _Check) -> CheckRow:
+    """One check as a row."""
     cells, total = check.cells or (None, None)
     size = list(check.size) if check.size else None
     return CheckRow(check.name, size, check.passed, cells, total, check.error, check.tolerance, check.note)

@@ -71,7 +71,7 @@ class HeadRow:
 
 @dataclass
 class LeftRow:
-    """An FC node that stays as it is, and why."""
+    """A node that stays as it is, and why."""
 
     node: str
     reason: str
@@ -200,7 +200,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; numbers that are not finite become null, because JSON has none."""
-        ready: dict[str, Any] = _finite(asdict(self))
+        ready: dict[str, Any] = finite(asdict(self))
         ready["handover"]["trtexec"] = self.trtexec()
         return ready
 
@@ -290,9 +290,10 @@ def _deviation_words(name: str, d: dict[str, Any]) -> str:
     return words
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same with null in place of numbers that JSON has not."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not isfinite(value) else value

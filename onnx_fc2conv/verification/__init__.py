@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from .checks import Verifier
+from .lowered import Expected, LoweredVerifier
 from .outcome import Check, Deviation, Measured, Outcome
 from .static import StaticVerifier
 from .structure import require_loads
 
-__all__ = ["Check", "Deviation", "Measured", "Outcome", "StaticVerifier", "Verifier", "require_loads"]
+__all__ = [
+    "Check",
+    "Deviation",
+    "Expected",
+    "LoweredVerifier",
+    "Measured",
+    "Outcome",
+    "StaticVerifier",
+    "Verifier",
+    "require_loads",
+]

@@ -48,7 +48,7 @@ class StaticVerifier:
         self._proto, self._folder, self._progress = proto, folder, progress
         self._runtime = runtime(conversion.plan.runtime)
         self._bounds = Bounds(conversion)
-        self._judgement = Judgement(self._bounds, _outputs(conversion.original.graph.output))
+        self._judgement = Judgement(self._bounds, outputs_by_type(conversion.original.graph.output))
         self.outcome = Outcome(f"{self._runtime.name} {self._runtime.version}")
 
     def run(self) -> Outcome:
@@ -127,7 +127,7 @@ class StaticVerifier:
                 note = "the original declares a dynamic batch and runs with one image only"
                 self.outcome.checks.append(Check("same size", None, None, note=note))
                 continue
-            _require_repeatable(expected, self._original.run(feeds))
+            require_repeatable(expected, self._original.run(feeds))
             note = f"batch {batch}{asleep}"
             self._compare(Check("same size", None, True, (1, 1), note=note), self._session, feeds, expected)
             if self._default is not None:
@@ -142,11 +142,11 @@ class StaticVerifier:
             found = session.run(feeds)
         except RuntimeRefusal as e:
             raise VerificationFailed(f"{check.name}: the converted model does not run: {e}") from e
-        one = {name: _as_one(value) for name, value in found.items()}
+        one = {name: as_one(value) for name, value in found.items()}
         self._judgement.compare(
             check,
             one,
-            {name: _as_one(value) for name, value in expected.items()},
+            {name: as_one(value) for name, value in expected.items()},
             True,
             optimised,
             self._exact(feeds),
@@ -161,18 +161,18 @@ class StaticVerifier:
         return exact
 
 
-def _as_one(value: np.ndarray) -> np.ndarray:
+def as_one(value: np.ndarray) -> np.ndarray:
     """All values as one answer; the answers are counted along the last axis."""
     return value[..., None] if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)[..., None]
 
 
-def _outputs(values: Iterable[ValueInfoProto]) -> dict[str, Windowed]:
+def outputs_by_type(values: Iterable[ValueInfoProto]) -> dict[str, Windowed]:
     """What is compared, by element type."""
     nowhere = Grid("", (), (), (), (), (), (), (), ())
     return {v.name: Windowed(v.name, (), v.type.tensor_type.elem_type, nowhere) for v in values}
 
 
-def _require_repeatable(first: Feeds, second: Feeds) -> None:
+def require_repeatable(first: Feeds, second: Feeds) -> None:
     """Refuse a model that answers the same question in two ways.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from math import prod
 
@@ -10,12 +11,20 @@ from onnx import TensorProto, ValueInfoProto
 
 from .. import dtypes
 from ..errors import VerificationFailed
+from ..open_sizes import channels
 from ..ops import UNARY, VIEWS, Op
 from ..plan import Plan
+from ..settings import Size
 from .inputs import SCALES, SEED, Images
 from .session import Feeds, RuntimeRefusal, Session
 
-SIZES = (7, 32, 64, 224, 1)  #: tried for axes whose size the model leaves open, until the original runs
+SIZES: tuple[Size, ...] = (
+    (7,),
+    (32,),
+    (64,),
+    (224,),
+    (1,),
+)  #: tried where a size is left open, until the original runs
 CHOICES = 2  #: a whole number that is no pixel and chooses nothing is a flag
 LOOKUPS = {"Gather": 0, "GatherElements": 0, "GatherND": 0, "OneHot": None}
 
@@ -23,19 +32,20 @@ LOOKUPS = {"Gather": 0, "GatherElements": 0, "GatherND": 0, "OneHot": None}
 class Inputs(Images):
     """Values of the types and shapes that the model declares; whole numbers that choose from a table stay inside it."""
 
-    def __init__(self, plan: Plan, original: Session) -> None:
-        """Find sizes at which the original runs.
+    def __init__(self, plan: Plan, original: Session, sizes: Sequence[Size] = SIZES) -> None:
+        """Find a size at which the original runs.
 
         Args:
             plan: the model.
             original: a session of it.
+            sizes: tried for the open axes of every input behind the batch; a size that is too short starts again.
 
         Raises:
             VerificationFailed: it runs at none, or an input is no tensor of numbers.
         """
         self._plan, self._inputs = plan, plan.model.inputs
         self._rng = np.random.default_rng(SEED)
-        self.scale, self._open = SCALES[0], SIZES[0]
+        self.scale, self.open_size = SCALES[0], sizes[0]
         for value in self._inputs:
             if (
                 value.type.WhichOneof("value") != "tensor_type"
@@ -48,13 +58,13 @@ class Inputs(Images):
         ranked = [v.type.tensor_type.shape.dim[0].dim_value for v in self._inputs if v.type.tensor_type.shape.dim]
         self.batches = (1, 2) if symbolic else (*ranked, 1)[:1]
         self._tables = {v.name: _choices(plan, v.name) for v in self._inputs}
-        self._require_running(original)
+        self._require_running(original, sizes)
 
-    def _require_running(self, original: Session) -> None:
+    def _require_running(self, original: Session, sizes: Sequence[Size]) -> None:
         reason = ""
         opened = any(_is_open(v, i) for v in self._inputs for i in range(1, len(v.type.tensor_type.shape.dim)))
-        for size in SIZES if opened else SIZES[:1]:
-            self._open = size
+        for size in sizes if opened else sizes[:1]:
+            self.open_size = size
             try:
                 original.run(self.draw())
                 return
@@ -71,12 +81,12 @@ class Inputs(Images):
         feeds = {}
         for value in self._inputs:
             tensor = value.type.tensor_type
-            dims = [
-                (batch if i == 0 or d.dim_param in self._batch_symbols else self._open)
-                if _is_open(value, i)
-                else d.dim_value
-                for i, d in enumerate(tensor.shape.dim)
-            ]
+            dims = [d.dim_value or batch for d in tensor.shape.dim]
+            named = [i for i, d in enumerate(tensor.shape.dim) if i and d.dim_param not in self._batch_symbols]
+            sizes_ = itertools.cycle(self.open_size)
+            for i in (i for i in named if _is_open(value, i)):
+                count = channels(self._plan.model, value) if i == 1 else None
+                dims[i] = count or next(sizes_)
             feeds[value.name] = self._drawn(value.name, dims, tensor.elem_type)
         return feeds
 

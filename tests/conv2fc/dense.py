@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 from onnx import ModelProto, numpy_helper
 
-from onnx_fc2conv import model_io, pipeline, spatial
+from onnx_fc2conv import model_io, shapes, spatial
 from onnx_fc2conv.assemble import assemble
 from onnx_fc2conv.conv2fc import Lowering, Selection, dense
 from onnx_fc2conv.heads import constants_of
@@ -47,14 +47,14 @@ class Built:
 
 def planned(source: Any, selection: Selection = Selection(), strict: bool = False) -> dense.Estimate:  # noqa: B008
     model, _ = model_io.load(source)
-    known, other = pipeline._at_two_batches(model)
+    known, other = shapes.at_two_batches(model)
     return dense.plan(model, known, constants_of(model, known, other), selection, strict)
 
 
 def built(source: Any, selection: Selection = Selection(), strict: bool = False) -> Built:  # noqa: B008
     model, _ = model_io.load(source)
     before = model.proto.SerializeToString(deterministic=True)
-    known, other = pipeline._at_two_batches(model)
+    known, other = shapes.at_two_batches(model)
     estimate = dense.plan(model, known, constants_of(model, known, other), selection, strict)
     lowering = estimate.build()
     proto = assemble(model, lowering.rewrite)

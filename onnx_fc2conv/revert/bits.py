@@ -1,0 +1,96 @@
+"""The bits of tensors: compared, moved and summed up, whatever their element type."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from math import prod
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto
+
+from ..tensors import bytes_for, read
+
+#: the fields of a TensorProto that hold its values, or say where they are
+DATA = tuple(
+    """float_data int32_data string_data int64_data raw_data double_data uint64_data external_data
+    data_location""".split()
+)
+SAMPLES, BLOCK = 16, 1024  #: blocks that a sample is made of, and the elements of each
+
+
+def listed(proto: ModelProto) -> list[TensorProto]:
+    """All tensors of a model with weights, in an order that does not depend on where their bytes are."""
+    graph = proto.graph
+    return [
+        *graph.initializer,
+        *(t for node in graph.node for t in inside(node)),
+        *(t for function in proto.functions for node in function.node for t in inside(node)),
+        *(t for sparse in graph.sparse_initializer for t in (sparse.values, sparse.indices)),
+    ]
+
+
+def inside(node: NodeProto) -> Iterator[TensorProto]:
+    """The tensors of a node's attributes, those of its subgraphs included."""
+    for attribute in node.attribute:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield from graph.initializer
+            for inner in graph.node:
+                yield from inside(inner)
+
+
+def size_of(tensor: TensorProto) -> int:
+    """Its bytes, by its dims; 0 for strings."""
+    return bytes_for(tensor.data_type, prod(tensor.dims)) or 0
+
+
+def bits(tensor: TensorProto, folder: str) -> np.ndarray | None:
+    """Its elements as unsigned integers, flat; ``None`` for strings. External data is mapped, not read."""
+    if tensor.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
+        return None
+    values = read(tensor, folder)
+    if values.dtype.itemsize > 8:  # complex numbers
+        return np.ascontiguousarray(values).view(np.uint64).ravel()
+    return values.reshape(-1).view(np.dtype(f"u{values.dtype.itemsize}"))
+
+
+def without_data(tensor: TensorProto) -> TensorProto:
+    """Everything that a tensor says but its values."""
+    bare = TensorProto()
+    for field, value in tensor.ListFields():
+        if field.name not in DATA:
+            _copy(bare, field.name, value)
+    return bare
+
+
+def with_data(bare: TensorProto, data: TensorProto) -> None:
+    """Give a tensor the values of another one, or the place where they are."""
+    for field, value in data.ListFields():
+        if field.name in DATA:
+            _copy(bare, field.name, value)
+
+
+def _copy(target: TensorProto, name: str, value: object) -> None:
+    if isinstance(value, (bytes, str, int, float)):
+        setattr(target, name, value)
+    elif name == "segment":
+        target.segment.CopyFrom(value)
+    else:
+        getattr(target, name).extend(value)
+
+
+def whole(values: np.ndarray) -> str:
+    """A digest of all values: half of their SHA-256."""
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:32]
+
+
+def sample(values: np.ndarray) -> str:
+    """A digest of some of the values, so that gigabytes need not be read: training changes these too."""
+    starts = np.linspace(0, max(values.size - BLOCK, 0), SAMPLES).astype(np.int64)
+    found = hashlib.sha256()
+    for start in dict.fromkeys(starts.tolist()):
+        found.update(values[start : start + BLOCK].tobytes())
+    return found.hexdigest()[:32]

@@ -1,0 +1,232 @@
+"""A model with its FC nodes, found in the graph of a converted one that does not say what it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+
+from ..errors import NothingToConvert, Unliftable, UnreadableModel, UsageError
+from ..geometry import METADATA_KEY as GEOMETRY
+from ..ops import Model, view
+from ..output_form import METADATA_KEY as OUTPUT_FORMS
+from ..settings import Size
+from ..shapes import Shapes, declared_batch, infer
+from .flat import Flattened
+from .record import METADATA_KEY
+from .restored import FOUND, Restored
+from .sizes import Sizes, chosen_size, likely
+from .spenders import Spender, spenders
+
+INITIALIZERS_ARE_INPUTS = 3  #: up to this IR version every initializer must be listed as a graph input
+BATCHES = (13, 17)  #: two numbers of images, to tell the batch from other dims
+
+Chosen = dict[str, int]  #: size of each free axis, by its name
+
+
+def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
+    """Flatten the heads of a converted model at the size that it was trained at.
+
+    A Conv whose kernel covers its map is an FC behind a flattening, and 1x1 Convs behind it are FC nodes too (Ma and
+    Lu, "An Equivalence of Fully Connected Layer and Convolutional Layer", 2017).
+
+    Args:
+        model: the converted model; not changed.
+        sizes: the trained size, if it is known; else a likely one of those that fit is taken, and the range noted.
+
+    Raises:
+        NothingToConvert: no Conv of the model can be an FC.
+        Unliftable: a head cannot be flattened, or fits no size.
+        UsageError: a kernel does not cover its map at the size that was asked for.
+    """
+    heads = spenders(model)
+    if not heads:
+        raise NothingToConvert("no Conv whose kernel could cover its map stands in front of the outputs")
+    if all(s.why_not is not None and s.kernel for s in heads) and not any(_is_pool(s) for s in heads):
+        raise Unliftable(f"it {heads[0].why_not}, so it is no FC where its kernel covers its map", str(heads[0].op))
+    known = Sizes(model, heads)
+    chosen, notes = _chosen(known, sizes)
+    at = _at(known, chosen)
+    flattened = Flattened(model, at, {s.op.index: s for s in heads})
+    flattened.run()
+    if not flattened.rows:
+        raise NothingToConvert("no Conv behind the last pool sees all of its input")
+    grids = dict(_drop_grids(flattened, known, chosen, at))
+    proto = _assembled(flattened, known, chosen)
+    return Restored(proto, FOUND, _trained(proto), tuple(flattened.rows), tuple(notes), grids)
+
+
+def _is_pool(spender: Spender) -> bool:
+    return "Pool" in spender.op.op_type or spender.op.op_type.startswith("Reduce")
+
+
+def _chosen(known: Sizes, asked: tuple[Size, ...]) -> tuple[Chosen, list[str]]:
+    """The size of each free axis, and what to say of it."""
+    if asked:
+        chosen = chosen_size(known, asked)
+        if not known.fit(chosen):
+            raise UsageError(f"at size {_text(asked[0])} {_misfit(known, chosen)}")
+        return chosen, []
+    ranges = known.ranges()
+    chosen = {symbol: likely(low, high) for symbol, (low, high) in ranges.items()}
+    if not known.fit(_probed(known, chosen)):
+        raise Unliftable(f"no size of the input was found at which its kernel covers its map: {_misfit(known, chosen)}")
+    notes = []
+    for symbol, (low, high) in ranges.items():
+        if high > low:
+            places = " and ".join(f"axis {axis} of input '{name}'" for name, axis in known.free[symbol])
+            notes.append(f"the trained size of {places} may be any from {low} to {high}: {chosen[symbol]} was taken")
+    return chosen, notes
+
+
+def _probed(known: Sizes, chosen: Chosen) -> Chosen:
+    """The chosen sizes, and some for axes on which nothing depends."""
+    return dict.fromkeys(known.free, max(chosen.values(), default=64)) | chosen
+
+
+def _misfit(known: Sizes, chosen: Chosen) -> str:
+    """Which kernel does not cover its map."""
+    maps = known.maps(_probed(known, chosen))
+    if maps is None:
+        return "some node has no input left"
+    for spender, size in zip(known.spenders, maps, strict=True):
+        if spender.kernel and spender.kernel != size:
+            return f"{spender.op} sees a map of {_text(size)} cells, and its kernel has {_text(spender.kernel)}"
+    return "the heads need different sizes"
+
+
+def _text(size: Size) -> str:
+    return "x".join(map(str, size))
+
+
+def _at(known: Sizes, chosen: Chosen) -> Shapes:
+    try:
+        return known.shapes(_probed(known, chosen))
+    except UnreadableModel as e:
+        raise Unliftable(e.reason) from e
+
+
+def _drop_grids(flattened: Flattened, known: Sizes, chosen: Chosen, at: Shapes) -> Iterator[tuple[str, int]]:
+    """Give every output of a head its own axes, without the grid's."""
+    first = at.of(known.spenders[0].op.outputs[0]) or (0, 0, 1, 1)
+    grid = len(first) - 2
+    try:
+        larger = known.shapes({symbol: 2 * n for symbol, n in _probed(known, chosen).items()})
+    except UnreadableModel:
+        larger = at
+    for name in flattened.model.outputs:
+        dims, grown = at.of(name) or (), larger.of(name) or ()
+        on_grid = len(dims) == len(grown) > grid and set(dims[-grid:]) == {1} and min(grown[-grid:]) > 1
+        if name in flattened.flat:
+            yield name, grid
+        elif on_grid and name in flattened.cells | _behind(flattened):
+            flattened.drop_grid(name, grid)
+            yield name, grid
+        else:
+            yield name, 0
+
+
+def _behind(flattened: Flattened) -> set[str]:
+    """All values behind the beginnings of the heads."""
+    found = {o for s in flattened.spenders.values() for o in s.op.outputs if o}
+    for op in flattened.model.ops:
+        if any(name in found for name in op.reads()):
+            found |= {o for o in op.outputs if o}
+    return found
+
+
+def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen) -> ModelProto:
+    """The model with the nodes that were written."""
+    model, proto = flattened.model, ModelProto()
+    proto.CopyFrom(model.proto)
+    graph = proto.graph
+    del graph.node[:]
+    graph.node.extend(flattened.nodes)
+    _exchange_initializers(flattened, graph, proto.ir_version)
+    for symbol, size in chosen.items():
+        for name, axis in known.free[symbol]:
+            value = next(v for v in graph.input if v.name == name)
+            value.type.tensor_type.shape.dim[axis].Clear()
+            value.type.tensor_type.shape.dim[axis].dim_value = size
+    _drop_value_info(model, graph, flattened)
+    kept = [p for p in proto.metadata_props if p.key not in (METADATA_KEY, GEOMETRY, OUTPUT_FORMS)]
+    rest = ModelProto(metadata_props=kept)
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(rest.metadata_props)
+    _declare_outputs(proto, model.folder)
+    return proto
+
+
+def _exchange_initializers(flattened: Flattened, graph: GraphProto, ir_version: int) -> None:
+    """New constants take the names of those that nothing reads any more."""
+    needed = {i for node in graph.node for i in node.input} | {o.name for o in graph.output}
+    for op in flattened.model.ops:
+        needed |= op.captured
+    gone = {name for name in flattened.of.values() if name not in needed}
+    names: dict[str, str] = {}
+    for new, old in flattened.of.items():
+        if old in gone and old not in names.values():
+            names[new] = old
+    for node in graph.node:
+        node.input[:] = [names.get(i, i) for i in node.input]
+    used_before = set(flattened.model.consumers) - needed
+    kept = [t for t in graph.initializer if t.name not in used_before]
+    copies = [TensorProto.FromString(t.SerializeToString()) for t in kept]
+    made = [t for t in flattened.made.values() if t.name in needed]
+    for tensor in made:
+        tensor.name = names.get(tensor.name, tensor.name)
+    listed = {v.name for v in graph.input} & set(flattened.model.constants)
+    inputs = [v for v in graph.input if v.name not in used_before]
+    for tensor in made:
+        if ir_version <= INITIALIZERS_ARE_INPUTS or tensor.name in listed:
+            inputs.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    rest = GraphProto(input=inputs)
+    del graph.initializer[:], graph.input[:]
+    graph.initializer.extend([*copies, *made])
+    graph.input.extend(rest.input)
+    flattened.of = {names.get(new, new): old for new, old in flattened.of.items()}
+    flattened.rows = [replace(row, weight=names.get(row.weight, row.weight)) for row in flattened.rows]
+
+
+def _drop_value_info(model: Model, graph: GraphProto, flattened: Flattened) -> None:
+    """What was declared of values at any size is stale; inference gives it again."""
+    touched = {v.name for v in model.inputs}
+    for op in model.ops:
+        if any(name in touched for name in op.reads()):
+            touched |= {o for o in op.outputs if o}
+    present = {o for node in graph.node for o in node.output} | {t.name for t in graph.initializer}
+    old = set(flattened.of.values())
+    kept = [v for v in graph.value_info if v.name not in touched | old and v.name in present]
+    copies = [ValueInfoProto.FromString(v.SerializeToString()) for v in kept]
+    del graph.value_info[:]
+    graph.value_info.extend(copies)
+
+
+def _declare_outputs(proto: ModelProto, folder: str) -> None:
+    """Outputs have the dims that follow from the inputs', and the batch's name where they have a batch."""
+    model = view(proto, folder)
+    batch = declared_batch(model)
+    shapes = [infer(model, n) for n in ((batch,) if batch else BATCHES)]
+    name = next((v.type.tensor_type.shape.dim[0].dim_param for v in model.inputs if v.type.tensor_type.shape.dim), "")
+    for value in proto.graph.output:
+        dims = [s.of(value.name) for s in shapes]
+        if dims[0] is None or dims[-1] is None or not value.type.HasField("tensor_type"):
+            continue
+        value.type.tensor_type.shape.Clear()
+        value.type.tensor_type.shape.SetInParent()
+        for a, b in zip(dims[0], dims[-1], strict=True):
+            dim = value.type.tensor_type.shape.dim.add()
+            if a == b:
+                dim.dim_value = a
+            elif a == BATCHES[0]:
+                dim.dim_param = name
+
+
+def _trained(proto: ModelProto) -> dict[str, tuple[int | None, ...]]:
+    stored = {t.name for t in proto.graph.initializer}
+    return {
+        v.name: tuple(d.dim_value if d.dim_value > 0 else None for d in v.type.tensor_type.shape.dim)
+        for v in proto.graph.input
+        if v.name not in stored
+    }

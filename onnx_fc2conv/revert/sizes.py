@@ -1,0 +1,163 @@
+"""At which size of the image the kernel of a head covers its map: the trained size, found from the graph alone.
+
+A map grows with the image, along each axis by itself, so the smallest size and the largest that fit are found by
+bisection over shape inference. Backbones that round down give the same map at several sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from ..errors import UnreadableModel, UsageError
+from ..ops import Model
+from ..settings import Size
+from ..shapes import Shapes, declared_batch, infer
+from .spenders import Spender
+
+LARGEST = 2**14  #: pixels along an axis; a head that needs more is not looked for
+BATCH = 2  #: images, where their number is free
+
+Free = dict[str, list[tuple[str, int]]]  #: the axes of inputs that share a name, by that
+
+
+@dataclass
+class Sizes:
+    """The free sizes of one model, and what its heads make of them.
+
+    Attributes:
+        model: it.
+        spenders: where its heads begin.
+        free: the free axes of its inputs.
+    """
+
+    model: Model
+    spenders: list[Spender]
+    free: Free = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.free = _free(self.model)
+
+    def shapes(self, chosen: Mapping[str, int], batch: int | None = None) -> Shapes:
+        """Shapes at these sizes.
+
+        Raises:
+            UnreadableModel: they are too small for some node.
+        """
+        by_input: dict[str, dict[int, int]] = {}
+        for symbol, size in chosen.items():
+            for name, axis in self.free[symbol]:
+                by_input.setdefault(name, {})[axis] = size
+        return infer(self.model, batch or declared_batch(self.model) or BATCH, by_input)
+
+    def maps(self, chosen: Mapping[str, int]) -> list[tuple[int, ...]] | None:
+        """The spatial size of the map that each spender reads; ``None`` at sizes that are too small for some node."""
+        try:
+            shapes = self.shapes(chosen)
+        except UnreadableModel:
+            return None
+        dims = [shapes.of(spender.op.inputs[0]) for spender in self.spenders]
+        if any(d is None or min(d) <= 0 for d in dims):
+            return None
+        return [d[2:] for d in dims if d is not None]
+
+    def fit(self, chosen: Mapping[str, int]) -> bool:
+        """Whether every kernel covers its map."""
+        maps = self.maps(chosen)
+        return maps is not None and all(not s.kernel or s.kernel == m for s, m in zip(self.spenders, maps, strict=True))
+
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """The smallest and the largest size of each free axis at which kernels cover their maps along it.
+
+        Sizes on which no kernel depends are left out.
+        """
+        large = self._large_enough()
+        if large is None:
+            return {}
+        found = {}
+        for symbol in self.free:
+            smallest = _smallest(large[symbol], partial(self._covers, large, symbol))
+            bound = self._tight({**large, symbol: smallest})
+            if bound:
+                wider = _smallest(large[symbol], partial(self._frees, large, symbol, bound))
+                found[symbol] = smallest, wider - 1
+        return found
+
+    def _tight(self, chosen: Mapping[str, int]) -> set[tuple[int, int]]:
+        """Which axes of which maps are no larger than the kernel."""
+        maps = self.maps(chosen) or [s.kernel for s in self.spenders]
+        pairs = enumerate(zip(self.spenders, maps, strict=True))
+        return {(i, j) for i, (s, m) in pairs for j, (n, k) in enumerate(zip(m, s.kernel, strict=False)) if n <= k}
+
+    def _large_enough(self) -> dict[str, int] | None:
+        """Sizes at which every map is larger than its kernel."""
+        size = 8
+        while size <= LARGEST:
+            chosen = dict.fromkeys(self.free, size)
+            if self.maps(chosen) is not None and not self._tight(chosen):
+                return chosen
+            size *= 2
+        return None
+
+    def _covers(self, large: Mapping[str, int], symbol: str, size: int) -> bool:
+        """Whether every map has its kernel's size at least."""
+        maps = self.maps({**large, symbol: size})
+        if maps is None:
+            return False
+        pairs = [(n, k) for s, m in zip(self.spenders, maps, strict=True) for n, k in zip(m, s.kernel, strict=False)]
+        return all(n >= k for n, k in pairs)
+
+    def _frees(self, large: Mapping[str, int], symbol: str, bound: set[tuple[int, int]], size: int) -> bool:
+        """Whether some map is larger than its kernel along an axis along which it was not."""
+        return bool(bound - self._tight({**large, symbol: size}))
+
+
+def _smallest(large: int, enough: Callable[[int], bool]) -> int:
+    """The smallest number that is enough; ``large`` is, 0 is not, and so is every number behind one that is."""
+    low, high = 0, large
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _free(model: Model) -> Free:
+    """Axes behind the first one without a number, of inputs that have positions."""
+    found: Free = {}
+    for value in model.inputs:
+        dims = value.type.tensor_type.shape.dim
+        if len(dims) < 3:
+            continue
+        for axis, dim in enumerate(dims):
+            if axis and not dim.dim_value:
+                found.setdefault(dim.dim_param or f"{value.name}[{axis}]", []).append((value.name, axis))
+    return found
+
+
+def likely(low: int, high: int) -> int:
+    """Of a range of sizes the one that halves most often, which is how sizes are chosen; the smallest of several."""
+    step = 1
+    while -(-low // (2 * step)) * 2 * step <= high:
+        step *= 2
+    return -(-low // step) * step
+
+
+def chosen_size(sizes: Sizes, asked: tuple[Size, ...]) -> dict[str, int]:
+    """The size that was asked for, by the name of each free axis.
+
+    Raises:
+        UsageError: several were asked for, or it has another number of axes than an input has free ones.
+    """
+    if len(asked) > 1:
+        raise UsageError("one size can be asked for, the one that the model was trained at")
+    chosen: dict[str, int] = {}
+    for value in sizes.model.inputs:
+        symbols = [s for s, places in sizes.free.items() for name, _ in places if name == value.name]
+        if symbols and len(symbols) != len(asked[0]):
+            size = "x".join(map(str, asked[0]))
+            raise UsageError(f"size {size} has {len(asked[0])} axes, input '{value.name}' has {len(symbols)} free ones")
+        for symbol, n in zip(symbols, asked[0], strict=False):
+            if chosen.setdefault(symbol, n) != n:
+                raise UsageError(f"the axes of input '{value.name}' that are '{symbol}' must have one size")
+    return chosen

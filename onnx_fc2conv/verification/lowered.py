@@ -1,0 +1,215 @@
+"""The checks of a model whose convolutions became matrix products, or whose heads became FC again.
+
+structure    the ONNX checker accepts it, the runtime loads it; inputs and outputs are the original's; nothing but
+             standard operators was added; no convolution is left but those that were listed
+same size    original and rewritten model on the same inputs, at the size that is fixed or known, with one image and
+             with two where the batch is dynamic
+other size   the same at two more sizes where the size is dynamic
+default run  the same, with the graph optimisations that users run with, if the runtime has any
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto
+
+from .. import dtypes
+from ..conversion import Conversion, text
+from ..errors import UnreadableModel, VerificationFailed
+from ..ops import STANDARD_DOMAINS, title
+from ..settings import Size
+from .bounds import Bounds
+from .choice import runtime
+from .judgement import Judgement
+from .outcome import Check, Outcome
+from .session import Feeds, RuntimeRefusal, Session
+from .static import as_one, outputs_by_type, require_repeatable, require_signature
+from .static_inputs import SIZES, Inputs
+from .structure import require_valid
+
+Progress = Callable[[str, int, int], None]
+
+CONVOLUTIONS = frozenset("Conv FusedConv ConvInteger QLinearConv NhwcConv NhwcFusedConv".split())
+OTHERS = 2  #: sizes besides the first that a model of dynamic size is checked at
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a rewritten model must be.
+
+    Attributes:
+        sizes: of the open axes of the inputs, to check at, the known one first; those at which the original does not
+            run are passed over if they were not ``asked`` for.
+        asked: whether the user named the sizes.
+        left: titles of the convolutions that stay; ``None`` where nothing is said of operators.
+        same_signature: whether every input and output keeps its type and shape.
+    """
+
+    sizes: Sequence[Size] = ()
+    asked: bool = False
+    left: Collection[str] | None = ()
+    same_signature: bool = True
+
+
+class LoweredVerifier:
+    """Runs the checks of one rewritten model. Every failure raises ``VerificationFailed`` with the check's name."""
+
+    def __init__(
+        self, conversion: Conversion, proto: ModelProto, folder: str, progress: Progress, expected: Expected
+    ) -> None:
+        """Prepare the checks.
+
+        Args:
+            conversion: the original; its plan holds the model and nothing of a head.
+            proto: the model under test.
+            folder: where its external data lies.
+            progress: called with a check's name, the steps done, and their number.
+            expected: what it must be.
+        """
+        self._conversion, self._plan, self._expected = conversion, conversion.plan, expected
+        self._proto, self._folder, self._progress = proto, folder, progress
+        self._runtime = runtime(conversion.plan.runtime)
+        self._bounds = Bounds(conversion)
+        self._judgement = Judgement(self._bounds, outputs_by_type(conversion.original.graph.output))
+        self.outcome = Outcome(f"{self._runtime.name} {self._runtime.version}")
+
+    def run(self) -> Outcome:
+        """All checks, cheapest first.
+
+        Raises:
+            VerificationFailed: a check found a difference, or the runtime cannot run what is to be checked.
+            UnreadableModel: the original cannot be run.
+        """
+        steps = 2 + OTHERS
+        self._progress("structure", 0, steps)
+        self._structure()
+        candidates = self._expected.sizes or SIZES
+        inputs = Inputs(self._plan, self._original, candidates)
+        awake = inputs.choose_scale(lambda feeds: list(self._original.run(feeds).values()))
+        asleep = "" if awake else "; an output was the same for two inputs, so this proves little"
+        self._progress("same size", 1, steps)
+        self._at("same size", inputs, None, asleep)
+        open_ = any(not d.dim_value for v in self._plan.model.inputs for d in v.type.tensor_type.shape.dim[1:])
+        if open_:
+            done = [inputs.open_size]
+            for size in candidates:
+                if len(done) <= OTHERS or self._expected.asked:
+                    self._progress("other size", 1 + len(done), max(steps, 2 + len(done)))
+                    done += [size] if size not in done and self._other(inputs, size, asleep) else []
+            if len(done) == 1 and not self._expected.asked:
+                note = "the original runs at no other size that was tried"
+                self.outcome.checks.append(Check("other size", None, None, note=note))
+        self._progress("done", steps, steps)
+        return self.outcome
+
+    def _structure(self) -> None:
+        require_valid(self._proto, self._conversion.original)
+        if self._expected.same_signature:
+            require_signature(self._conversion.original, self._proto)
+        left = self._expected.left
+        if left is not None:
+            self._require_standard()
+            require_no_convolution(self._proto, left)
+        self._load()
+        parts = ["ONNX checker", f"loads in {self._runtime.name}"]
+        parts += ["same inputs and outputs"] if self._expected.same_signature else []
+        if left is not None:
+            listed = f" but the {len(left)} listed" if left else ""
+            parts += ["nothing but standard operators added", f"no convolution left{listed}"]
+        self.outcome.checks.append(Check("structure", None, True, note=", ".join(parts)))
+
+    def _require_standard(self) -> None:
+        """Nothing of another domain than the standard was added."""
+        before = {(n.domain, n.op_type, *n.output) for n in self._plan.model.proto.graph.node}
+        for node in self._proto.graph.node:
+            if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type, *node.output) not in before:
+                raise VerificationFailed("structure: an operator that is not of the standard was added", title(node))
+
+    def _load(self) -> None:
+        name, load, folder = self._runtime.name, self._runtime.load, self._plan.model.folder
+        self._default: tuple[Session, Session] | None = None
+        try:
+            self._original = load(self._conversion.original, folder)
+            optimised = load(self._conversion.original, folder, default=True) if self._runtime.optimises else None
+        except RuntimeRefusal as e:
+            advice = f"; {dtypes.ADVICE}" if self._plan.runtime == "onnxruntime" else ""
+            reason = f"{name} does not load the original model, so nothing can be checked: {e}{advice}"
+            raise UnreadableModel(reason) from e
+        try:
+            self._session = load(self._proto, self._folder)
+            if optimised is not None:
+                self._default = optimised, load(self._proto, self._folder, default=True)
+        except RuntimeRefusal as e:
+            raise VerificationFailed(f"structure: {name} does not load the rewritten model: {e}") from e
+
+    def _other(self, inputs: Inputs, size: Size, asleep: str) -> bool:
+        """Check at another size; false if it is a guess at which the original does not run."""
+        known, inputs.open_size = inputs.open_size, size
+        try:
+            try:
+                self._original.run(inputs.draw())
+            except RuntimeRefusal as e:
+                if self._expected.asked:
+                    raise VerificationFailed(f"other size: the original does not run at {text(size)}: {e}") from e
+                return False
+            self._at("other size", inputs, size, asleep)
+            return True
+        finally:
+            inputs.open_size = known
+
+    def _at(self, name: str, inputs: Inputs, size: Size | None, asleep: str) -> None:
+        """Compare at the present size, with every batch; without a batch that the original cannot do."""
+        for batch in inputs.batches:
+            feeds = inputs.draw(batch=batch)
+            shown = size or spatial_size(feeds)
+            try:
+                expected = self._original.run(feeds)
+            except RuntimeRefusal as e:
+                if batch == inputs.batches[0]:
+                    raise VerificationFailed(f"{name}: {self._runtime.name} does not run the original: {e}") from e
+                note = "the original declares a dynamic batch and runs with one image only"
+                self.outcome.checks.append(Check(name, shown, None, note=note))
+                continue
+            require_repeatable(expected, self._original.run(feeds))
+            note = f"batch {batch}{asleep}"
+            self._compare(Check(name, shown, True, (1, 1), note=note), self._session, feeds, expected)
+            if self._default is not None:
+                original, rewritten = self._default
+                if self._bounds.all_steps.nodes:  # what is quantised comes out otherwise where it is optimised
+                    expected = original.run(feeds)
+                check = Check("default run", shown, True, (1, 1), note=note)
+                self._compare(check, rewritten, feeds, expected, optimised=True)
+
+    def _compare(self, check: Check, session: Session, feeds: Feeds, expected: Feeds, optimised: bool = False) -> None:
+        try:
+            found = session.run(feeds)
+        except RuntimeRefusal as e:
+            raise VerificationFailed(f"{check.name}: the rewritten model does not run: {e}") from e
+        if not self._expected.same_signature:  # [N, K, 1, 1] and [N, K] are the same answers
+            expected = {name: _like(value, found.get(name)) for name, value in expected.items()}
+        found_, expected_ = ({name: as_one(v) for name, v in values.items()} for values in (found, expected))
+        self._judgement.compare(check, found_, expected_, True, optimised)
+        self.outcome.checks.append(check)
+
+
+def spatial_size(feeds: Feeds) -> Size | None:
+    """The size of the first image among some inputs, for a table; ``None`` if there is none."""
+    return next((tuple(v.shape[2:]) for v in feeds.values() if v.ndim > 2), None)
+
+
+def _like(value: np.ndarray, found: np.ndarray | None) -> np.ndarray:
+    return value.reshape(found.shape) if found is not None and found.size == value.size else value
+
+
+def require_no_convolution(proto: ModelProto, left: Collection[str]) -> None:
+    """No convolution is left but those that were listed.
+
+    Raises:
+        VerificationFailed: one is.
+    """
+    for node in proto.graph.node:
+        if node.op_type in CONVOLUTIONS and title(node) not in left:
+            raise VerificationFailed("structure: a convolution is left", title(node))
