@@ -15,6 +15,7 @@ from ...ops import Model, Op, title
 from ..convolution import CONVS
 from ..lowering import Lowering, Product
 from ..selection import Selection
+from .linear import FullyConnected
 from .products import RULES, Known
 from .steps import Multiplied, Step, roundings
 from .vectors import Slot, Vectors
@@ -29,7 +30,7 @@ class Estimate:
     """A model as a chain of dense products, planned.
 
     Attributes:
-        products: one for each Gemm that is made, in the order of the model.
+        products: one for each Gemm that is made, in the order of the model; none if there is nothing but FC nodes.
         bytes: of everything that is made: matrices, biases, and numbers that are spelled out for each feature.
         left: convolutions that stay, by title, and why.
     """
@@ -84,10 +85,12 @@ def plan(model: Model, known: shapes.Shapes, constants: Constants, selection: Se
     if sum(product.bytes_after for product in windows) > HOPELESS:
         return Estimate(windows, sum(product.bytes_after for product in windows), walk.left, None)
     walk.run()
-    steps = _steps(walk.vectors)
     walk.left |= dict(_hidden(model))
-    products = [step.product() for step in steps if isinstance(step, Multiplied) and not step.untouched]
-    return Estimate(products, sum(step.bytes for step in steps), walk.left, walk.vectors)
+    steps = _steps(walk.vectors)
+    made = [step for step in steps if isinstance(step, Multiplied) and not step.untouched]
+    if all(isinstance(step.linear, FullyConnected) for step in made):
+        made = []  # FC nodes alone are what is wanted already
+    return Estimate([step.product() for step in made], sum(step.bytes for step in steps), walk.left, walk.vectors)
 
 
 def _hidden(model: Model) -> Iterator[tuple[str, str]]:
