@@ -97,9 +97,9 @@ CASES = {
         {"w": (4, 2, 5, 4)} | BN,
     ),
     "norm behind an FC": Case(
-        f"c = Flatten (x)\nu = Gemm (c, f, s)\nn = {NORM} (u, s, o, m, v)\ny = Relu (n)",
-        "Flatten Gemm Relu",
-        {"f": (40, 4)} | BN,
+        f"a = Conv (x, w)\nc = Flatten (a)\nu = Gemm (c, f, s)\nn = {NORM} (u, s, o, m, v)\ny = Relu (n)",
+        "Flatten Gemm Gemm Relu",
+        {"w": (4, 2, 3, 3), "f": (24, 4)} | BN,
     ),
     "scale, shift and sign one after the other": Case(
         "a = Conv (x, w)\nn = Neg (a)\nc = Mul (n, k)\nd = Sub (one, c)\ne = Add (d, map)\ny = Relu (e)",

@@ -80,6 +80,8 @@ class Walk:
 
     def _stay(self, op: Op) -> None:
         """A node stays; with ``strict``, only one that computes each feature by itself may."""
+        if "Conv" in op.op_type and op.op_type not in products.RULES:
+            self.left[str(op)] = reason_of(op)
         if self.strict and not (op.standard and op.op_type in ELEMENTWISE | moves.VIEWS | moves.MOVES):
             raise op.refuse(self._reasons.get(str(op)) or reason_of(op))
 
@@ -123,7 +125,7 @@ class Walk:
             vector = self.vectors.of(name)
             assert vector is not None
         elem_type = self.known.shapes.elem_types[name]
-        step = Multiplied(linear.columns, elem_type, op, linear, vector.base, vector.reading)
+        step = Multiplied(linear.columns, elem_type, op, linear, vector.base, vector.reading, carried=vector.carried)
         self.vectors.compute(op, step, self.known.dims(op.outputs[0]))
         return True
 
@@ -158,7 +160,8 @@ class Walk:
         alone = self.vectors.alone(op.inputs[0]) and len(found) == 1
         for output, (places, dims, fill) in zip(op.outputs, found, strict=False):
             if output:
-                self.vectors.reads(op, output, Vector(vector.base, dims, vector.reading.moved(places, fill), alone))
+                reading = vector.reading.moved(places, fill)
+                self.vectors.reads(op, output, Vector(vector.base, dims, reading, alone, vector.carried))
         return True
 
     def _scaled(self, op: Op) -> bool:
@@ -174,9 +177,11 @@ class Walk:
         reading = vector.reading
         if vector.dims != dims:
             reading = reading.moved(elementwise.spread(vector.dims, dims))
-        self.vectors.reads(
-            op, op.outputs[0], Vector(vector.base, dims, reading.scaled(scale, shift), self.vectors.alone(name))
+        carried = vector.carried + sum(
+            products.stored_bytes(a, None) for n in op.inputs if n and (a := self.known.constants.get(n)) is not None
         )
+        after = Vector(vector.base, dims, reading.scaled(scale, shift), self.vectors.alone(name), carried)
+        self.vectors.reads(op, op.outputs[0], after)
         return True
 
 
