@@ -16,7 +16,7 @@ from ..shapes import Shapes, declared_batch, infer
 from .flat import Flattened
 from .record import METADATA_KEY
 from .restored import FOUND, Restored
-from .sizes import Sizes, chosen_size, likely
+from .sizes import Sizes, chosen_size, completed, likely
 from .spenders import Spender, spenders
 
 INITIALIZERS_ARE_INPUTS = 3  #: up to this IR version every initializer must be listed as a graph input
@@ -40,7 +40,8 @@ def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
         Unliftable: a head cannot be flattened, or fits no size.
         UsageError: a kernel does not cover its map at the size that was asked for.
     """
-    heads = spenders(model)
+    last = spenders(model)
+    heads = [s for s in last if s.begins_head]
     if not heads:
         raise NothingToConvert("no Conv whose kernel could cover its map stands in front of the outputs")
     if all(s.why_not is not None and s.kernel for s in heads) and not any(_is_pool(s) for s in heads):
@@ -52,7 +53,7 @@ def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
     flattened.run()
     if not flattened.rows:
         raise NothingToConvert("no Conv behind the last pool sees all of its input")
-    grids = dict(_drop_grids(flattened, known, chosen, at))
+    grids = dict(_drop_grids(flattened, known, chosen, last))
     proto = _assembled(flattened, known, chosen)
     return Restored(proto, FOUND, _trained(proto), tuple(flattened.rows), tuple(notes), grids)
 
@@ -107,30 +108,33 @@ def _at(known: Sizes, chosen: Chosen) -> Shapes:
         raise Unliftable(e.reason) from e
 
 
-def _drop_grids(flattened: Flattened, known: Sizes, chosen: Chosen, at: Shapes) -> Iterator[tuple[str, int]]:
+def _drop_grids(flattened: Flattened, known: Sizes, chosen: Chosen, last: list[Spender]) -> Iterator[tuple[str, int]]:
     """Give every output of a head its own axes, without the grid's."""
+    at = flattened.shapes
     first = at.of(known.spenders[0].op.outputs[0]) or (0, 0, 1, 1)
     grid = len(first) - 2
     try:
         larger = known.shapes({symbol: 2 * n for symbol, n in _probed(known, chosen).items()})
     except UnreadableModel:
         larger = at
+    covering = [s for s in last if not s.kernel or s.kernel == (at.of(s.op.inputs[0]) or ())[2:]]
+    behind = _behind(flattened.model, covering)
     for name in flattened.model.outputs:
         dims, grown = at.of(name) or (), larger.of(name) or ()
         on_grid = len(dims) == len(grown) > grid and set(dims[-grid:]) == {1} and min(grown[-grid:]) > 1
         if name in flattened.flat:
             yield name, grid
-        elif on_grid and name in flattened.cells | _behind(flattened):
+        elif on_grid and name in behind:
             flattened.drop_grid(name, grid)
             yield name, grid
         else:
             yield name, 0
 
 
-def _behind(flattened: Flattened) -> set[str]:
-    """All values behind the beginnings of the heads."""
-    found = {o for s in flattened.spenders.values() for o in s.op.outputs if o}
-    for op in flattened.model.ops:
+def _behind(model: Model, covering: list[Spender]) -> set[str]:
+    """All values behind some nodes, and theirs."""
+    found = {o for s in covering for o in s.op.outputs if o}
+    for op in model.ops:
         if any(name in found for name in op.reads()):
             found |= {o for o in op.outputs if o}
     return found
@@ -207,7 +211,7 @@ def _declare_outputs(proto: ModelProto, folder: str) -> None:
     """Outputs have the dims that follow from the inputs', and the batch's name where they have a batch."""
     model = view(proto, folder)
     batch = declared_batch(model)
-    shapes = [infer(model, n) for n in ((batch,) if batch else BATCHES)]
+    shapes = [completed(model, infer(model, n)) for n in ((batch,) if batch else BATCHES)]
     name = next((v.type.tensor_type.shape.dim[0].dim_param for v in model.inputs if v.type.tensor_type.shape.dim), "")
     for value in proto.graph.output:
         dims = [s.of(value.name) for s in shapes]

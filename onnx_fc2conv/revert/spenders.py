@@ -30,11 +30,18 @@ class Spender:
         op: the node.
         kernel: its kernel's spatial size; empty for one that looks at the whole map, whatever its size.
         why_not: why it is no FC where its kernel covers its map; ``None`` if it is one.
+        before_conv: whether a Conv stands behind it.
     """
 
     op: Op
     kernel: tuple[int, ...]
     why_not: str | None
+    before_conv: bool
+
+    @property
+    def begins_head(self) -> bool:
+        """Whether it is an FC, or has some behind it."""
+        return self.why_not is None or self.before_conv
 
 
 def kernel_dims(model: Model, op: Op) -> tuple[int, ...] | None:
@@ -56,7 +63,7 @@ def kernel_of(model: Model, op: Op) -> tuple[int, ...] | None:
 
 
 def spenders(model: Model) -> list[Spender]:
-    """The beginnings of all heads, in topological order."""
+    """All of them, in topological order."""
     convs = {op.index for op in model.ops if op.op_type in SLIDING}
     in_front_of_conv = _upstream(model, convs)
     looks = {op.index: op for op in model.ops if _looks(model, op, op.index in in_front_of_conv)}
@@ -65,8 +72,8 @@ def spenders(model: Model) -> list[Spender]:
     for op in looks.values():
         if op.index not in inner:
             kernel = kernel_of(model, op) or ()
-            found.append(Spender(op, kernel, _why_no_fc(model, op, kernel)))
-    return [s for s in found if s.why_not is None or s.op.index in in_front_of_conv]
+            found.append(Spender(op, kernel, _why_no_fc(model, op, kernel), op.index in in_front_of_conv))
+    return found
 
 
 def _looks(model: Model, op: Op, in_front_of_conv: bool) -> bool:
