@@ -170,8 +170,8 @@ class Flattened:
         for node in self.nodes:
             node.input[:] = [inner if i == name else i for i in node.input]
             node.output[:] = [inner if o == name else o for o in node.output]
-        dims = self.shapes.of(name) or ()
-        shape = self._constant("without_grid", np.array([0, *dims[1 : len(dims) - grid]], np.int64))
+        rank = len(self.shapes.of(name) or ()) - grid
+        shape = self._constant("without_grid", np.zeros(rank, np.int64))  # 0 copies a dim; what is left is of size 1
         self.nodes.append(helper.make_node("Reshape", [inner, shape], [name], name=self.fresh(f"{name}/Reshape")))
 
     # -- what is known -----------------------------------------------------------------------------------------------

@@ -82,8 +82,16 @@ def _looks(model: Model, op: Op, in_front_of_conv: bool) -> bool:
     if kernel is not None:
         return prod(kernel) > 1
     if op.op_type in REDUCTIONS:
-        return in_front_of_conv
+        return in_front_of_conv and not set(_axes(model, op) or ()) == {1}
     return op.op_type in SLIDING | GLOBAL | MIXING
+
+
+def _axes(model: Model, op: Op) -> list[int] | None:
+    """What a reduction is over; ``None`` if that is everything, or not known."""
+    if len(op.inputs) > 1:
+        array = model.constants.get(op.inputs[1])
+        return array.ints() if array is not None else None
+    return op.attr("axes")
 
 
 def _upstream(model: Model, marked: Iterable[int]) -> set[int]:
@@ -100,7 +108,7 @@ def _upstream(model: Model, marked: Iterable[int]) -> set[int]:
 def _why_no_fc(model: Model, op: Op, kernel: tuple[int, ...]) -> str | None:
     """Why a node is no FC even where it covers its map."""
     if op.op_type != "Conv" or not op.standard:
-        return "is no Conv"
+        return "is no Conv of floating-point numbers"
     if not kernel:
         return "has a kernel of unknown size"
     if op.attr("group", 1) != 1:
