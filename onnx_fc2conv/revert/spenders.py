@@ -82,7 +82,7 @@ def _looks(model: Model, op: Op, in_front_of_conv: bool) -> bool:
     if kernel is not None:
         return prod(kernel) > 1
     if op.op_type in REDUCTIONS:
-        return in_front_of_conv and not set(_axes(model, op) or ()) == {1}
+        return in_front_of_conv and set(_axes(model, op) or ()) != {1}
     return op.op_type in SLIDING | GLOBAL | MIXING
 
 
@@ -91,7 +91,8 @@ def _axes(model: Model, op: Op) -> list[int] | None:
     if len(op.inputs) > 1:
         array = model.constants.get(op.inputs[1])
         return array.ints() if array is not None else None
-    return op.attr("axes")
+    axes: list[int] | None = op.attr("axes")
+    return axes
 
 
 def _upstream(model: Model, marked: Iterable[int]) -> set[int]:
