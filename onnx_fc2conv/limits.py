@@ -49,7 +49,10 @@ def split(plan: Plan, rewrite: Rewrite, max_kernel: int | None, max_channels: in
     if max_kernel is None and max_channels is None:
         return
     pieces = _Pieces(plan, rewrite, max_kernel or TO_THE_LAST, max_channels or TO_THE_LAST)
+    kept = plan.dense.kept if plan.dense else frozenset[int]()
     for index, nodes in rewrite.replaced.items():
+        if index in kept:
+            continue
         rewrite.replaced[index] = [made for node in nodes for made in pieces.of(node)]
 
 

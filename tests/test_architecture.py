@@ -19,12 +19,12 @@ PACKAGE = Path(__file__).parents[1] / "onnx_fc2conv"
 NAME = PACKAGE.name
 
 #: every leaf imports only leaves before it, and the files of its own folder
-LEAVES = """_version errors dtypes settings geometry output_form tensors ops shapes inference constants flatten plan
-rewrite emitter open_sizes reach conversion findings""".split()
-ROOMS = """model_io structure backbone heads lift limits assemble spatial forms conv2fc verification handover
+LEAVES = """_version errors dtypes settings geometry output_form tensors ops parts shapes inference constants flatten plan
+rewrite emitter dilated open_sizes reach conversion findings""".split()
+ROOMS = """model_io structure backbone atrous heads lift limits assemble spatial forms conv2fc verification handover
 report revert""".split()
 STORY = "saving pipeline reverse reverting checkup cli __init__ __main__".split()
-ALSO = {"heads": ["backbone"]}  #: rooms that a room may import besides itself
+ALSO = {"heads": ["backbone"], "atrous": ["backbone"]}  #: rooms that a room may import besides itself
 
 #: library -> the modules and rooms that may import it
 ONLY_IN = {

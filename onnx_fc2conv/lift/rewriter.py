@@ -30,6 +30,7 @@ class Rewriter:
         self.emitted: list[NodeProto] = []
         self._shared = shared
         self.shapes = shared.shapes
+        self.runtime = shared.runtime
         self.batch, self.any_batch = shared.shapes.batch, shared.constants.any_batch
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ class Rewriter:
         """
         if x.unread is None:
             return x
-        key = (x.tensor, x.unread.window)
+        key = (x.tensor, x.unread.window, x.unread.steps)
         if set(x.unread.window) == {1}:
             self._shared.spent[key] = x.spent(x.tensor, (x.unread.channels,))
         flatten = self._cut_windows if self.fc_refusal(x.elem_type) else self._flatten_windows
@@ -242,21 +243,25 @@ class Rewriter:
         """The flattening of every window for types that have no Conv: one shifted map for each cell of the window."""
         assert x.unread is not None
         window, cells = x.unread.window, int(np.prod(x.unread.window))
-        shifted = [self._shifted(x, cell, window) for cell in np.ndindex(*window)]
+        shifted = [self._shifted(x, cell, window, x.unread.steps) for cell in np.ndindex(*window)]
         tensor = self.emit("Concat", *shifted, axis=1) if cells > 1 else shifted[0]
         order = np.arange(x.unread.size).reshape(cells, -1).T.ravel()
         if cells > 1 and x.unread.channels > 1:
             tensor = self.emit("Gather", tensor, self.constant(order, "order"), axis=1)
         return x.spent(tensor, (x.unread.size,))
 
-    def _shifted(self, x: Windowed, cell: tuple[int, ...], window: tuple[int, ...]) -> str:
+    def _shifted(self, x: Windowed, cell: tuple[int, ...], window: tuple[int, ...], steps: tuple[int, ...]) -> str:
         """The map's values at one cell of every window."""
-        ends = [c - w + 1 or FAR for c, w in zip(cell, window, strict=True)]
-        axes = list(range(2, 2 + len(window)))
+        starts = [c * k for c, k in zip(cell, steps, strict=True)]
+        ends = [(c - w + 1) * k or FAR for c, w, k in zip(cell, window, steps, strict=True)]
+        return self.sliced(x.tensor, list(range(2, 2 + len(window))), starts, ends)
+
+    def sliced(self, tensor: str, axes: list[int], starts: list[int], ends: list[int]) -> str:
+        """A part of a tensor along some axes."""
+        operands = {"starts": starts, "ends": ends, "axes": axes}
         if self.since < 10:
-            return self.emit("Slice", x, starts=list(cell), ends=ends, axes=axes)
-        operands = {"starts": list(cell), "ends": ends, "axes": axes}
-        return self.emit("Slice", x, *(self.constant(np.array(v, np.int64), k) for k, v in operands.items()))
+            return self.emit("Slice", tensor, **operands)
+        return self.emit("Slice", tensor, *(self.constant(np.array(v, np.int64), k) for k, v in operands.items()))
 
     def _flatten_windows(self, x: Windowed) -> Windowed:
         assert x.unread is not None
@@ -266,7 +271,7 @@ class Rewriter:
             size, 1, *window
         )
         kernel = self.constant(one_hot, "flatten_kernel", x.elem_type, x.unread.channels, window)
-        tensor = self.emit("Conv", x, kernel, group=x.unread.channels, **conv_attrs(window))
+        tensor = self.emit("Conv", x, kernel, group=x.unread.channels, **conv_attrs(window, x.unread.steps))
         return x.spent(tensor, (size,))
 
     def reshape_features(self, x: Windowed, features: tuple[int, ...]) -> Windowed:
@@ -324,7 +329,11 @@ class Rewriter:
         return self.emit("Transpose", tensor, perm=[0, *range(1 + g, 1 + g + r), *range(1, 1 + g)])
 
 
-def conv_attrs(kernel: tuple[int, ...]) -> dict[str, Any]:
-    """Attributes of a Conv with this kernel at stride 1, all written out: some parsers know no defaults."""
+def conv_attrs(kernel: tuple[int, ...], dilations: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Attributes of a Conv with this kernel at stride 1, all written out: some parsers know no defaults.
+
+    Along an axis where the kernel is a single cell, nothing is dilated.
+    """
     ones, zeros = [1] * len(kernel), [0] * len(kernel)
-    return {"kernel_shape": list(kernel), "strides": ones, "pads": zeros * 2, "dilations": ones}
+    spread = [k if n > 1 else 1 for n, k in zip(kernel, dilations or ones, strict=True)]
+    return {"kernel_shape": list(kernel), "strides": ones, "pads": zeros * 2, "dilations": spread}

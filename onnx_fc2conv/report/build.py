@@ -245,4 +245,4 @@ def _heads(conversion: Conversion) -> list[HeadRow]:
         kernels = [list(a.ints) for n in new if n.op_type in CONVS for a in n.attribute if a.name == "kernel_shape"]
         label = op.name or next(o for o in op.outputs if o)
         rows[cut].append(NodeRow(label, op.kind, [n.op_type for n in new], kernels[0] if kernels else None))
-    return [HeadRow(cut, list(plan.maps[cut].shape(plan.shapes.batch)[1:]), rows[cut]) for cut in plan.cuts]
+    return [HeadRow(cut, list(plan.sparse.maps[cut].shape(plan.shapes.batch)[1:]), rows[cut]) for cut in plan.cuts]
