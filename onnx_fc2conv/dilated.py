@@ -5,8 +5,8 @@
 3. An average is a depthwise Conv with equal weights; where pads do not count, a sum divided by the number of cells that
    do, which is the same Conv over a map of ones.
 
-Runtimes want pads smaller than the kernel, dilated or not. Larger ones become a Pad of their own: with the lowest number
-in front of a maximum, with zeros in front of a norm, and of an average that counts its pads.
+Runtimes want pads smaller than the kernel, dilated or not. Larger ones become a Pad of their own: with the lowest
+number in front of a maximum, with zeros in front of a norm, and of an average that counts its pads.
 """
 
 from __future__ import annotations
@@ -103,10 +103,12 @@ class Pools:
         fits = all(p < k for p, k in zip(pool.before + pool.after, pool.kernel * 2, strict=True))
         has_dilations = self._opset >= DILATIONS_SINCE[pool.kind]
         if pool.kind == "LpPool" and not has_dilations:
-            raise ValueError(f"LpPool has dilations since opset 18, and the model imports {self._opset}; raise it first")
-        if pool.padded and (pool.counts_pads or not (fits and has_dilations)):
-            if pool.kind != "AveragePool" or pool.counts_pads:
-                x, pool = self._padded(x, pool, elem_type), pool.unpadded()
+            raise ValueError(
+                f"LpPool has dilations since opset 18, and the model imports {self._opset}; raise it first"
+            )
+        alone = pool.kind != "AveragePool" or pool.counts_pads  # whether pads can be a node of their own
+        if pool.padded and alone and (pool.counts_pads or not (fits and has_dilations)):
+            x, pool = self._padded(x, pool, elem_type), pool.unpadded()
         if has_dilations and (fits or not pool.padded):
             norm = {"p": pool.p} if pool.kind == "LpPool" else {}
             return self._out.emit(pool.kind, x, **pool.window(), **norm)

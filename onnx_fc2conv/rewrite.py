@@ -170,7 +170,9 @@ class Rewrite:
 
     def take(self, replaced: Mapping[int, Sequence[NodeProto]], initializers: Iterable[TensorProto]) -> None:
         """Take up copies of nodes and new constants that were made elsewhere."""
-        self.replaced |= {i: [NodeProto.FromString(n.SerializeToString()) for n in nodes] for i, nodes in replaced.items()}
+        self.replaced |= {
+            i: [NodeProto.FromString(n.SerializeToString()) for n in nodes] for i, nodes in replaced.items()
+        }
         made = [TensorProto.FromString(t.SerializeToString()) for t in initializers]
         self.initializers += made
         self.made_from |= {t.name: t.name for t in made}

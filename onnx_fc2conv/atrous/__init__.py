@@ -2,8 +2,9 @@
 
 A node of stride s gives every s-th of the values that it would give with stride 1. Those between are what it gives for
 the input shifted by 1 .. s - 1 cells. So with stride 1 its result is s maps in one, interleaved along each axis, and a
-node behind it that is to act on each of them alone takes every s-th cell: it is dilated by s, and its pads are s times as
-wide (the algorithme a trous; Sermanet et al., OverFeat, 2013; Long, Shelhamer, Darrell, 2015; Chen et al., DeepLab, 2015).
+node behind it that is to act on each of them alone takes every s-th cell: it is dilated by s, and its pads are s times
+as wide (the algorithme a trous; Sermanet et al., OverFeat, 2013; Long, Shelhamer, Darrell, 2015; Chen et al., DeepLab,
+2015).
 
 In general let a map of the original have the effective stride E, and let answers every S pixels be asked for. Then the
 dense map has the effective stride D = gcd(E, S), and one cell of the original's map is worth k = E / D of its cells:
@@ -26,7 +27,8 @@ from onnx import NodeProto
 from ..backbone import Baked, without
 from ..backbone.unbaked import Replacement
 from ..errors import NothingToConvert, Unliftable
-from ..ops import Model, Op
+from ..geometry import Axis
+from ..ops import Model, view
 from ..parts import cut
 from ..plan import Cause, Dense, Dims, FeatureMap, Plan
 from . import moving, sliding
@@ -105,7 +107,9 @@ def _require_no_other_readers(plan: Plan, walk: Walk, needed: set[int]) -> None:
     for op in plan.model.ops:
         if op.index in live - needed - head and op.op_type not in ("Shape", "Size"):
             for name in op.reads():
-                op.refuse_if(walk.spread(name), f"reads the map '{name}', which --stride makes denser, beside the heads")
+                op.refuse_if(
+                    walk.spread(name), f"reads the map '{name}', which --stride makes denser, beside the heads"
+                )
 
 
 def _backbone(plan: Plan, walk: Walk, targets: list[str]) -> Model:
@@ -118,8 +122,6 @@ def _backbone(plan: Plan, walk: Walk, targets: list[str]) -> Model:
     dense = without(plan.model, replacements)
     images = {v.name: v for v in dense.inputs if v.name in plan.maps}
     inner = [name for name in dict.fromkeys(targets) if name in plan.model.producer]
-    from ..ops import view
-
     return view(cut(dense, images, inner), plan.model.folder)
 
 
@@ -130,26 +132,25 @@ def _checked(found: FeatureMap, original: FeatureMap, walk: Walk, model: Model) 
         Unliftable: its strides, its fields or its sizes are not those of such a map.
     """
     axes = {a.index: a for a in found.axes}
-    dims: list[object] = []
-    steps = []
-    for dim in original.dims:
-        own = axes.get(getattr(dim, "index", -1)) if dim in original.axes else None
-        dims.append(dim if own is None else replace(dim, law=own.law, stride=own.stride))  # type: ignore[call-overload]
-    for axis in original.axes:
-        own, k = axes.get(axis.index), walk.k(axis)
-        same = own is not None and (
-            (own.stride * k, own.field, own.padding, -(-own.size // k))
-            == (axis.stride, axis.field, axis.padding, axis.size)
-        )
-        if not same and not axis.law.is_constant:
-            op: Op | None = model.producer.get(found.name)
+    for own in original.axes:
+        dense, k = axes.get(own.index), walk.k(own)
+        if not own.law.is_constant and (dense is None or not _is_denser(dense, own, k)):
+            op = model.producer.get(found.name)
             raise Unliftable("gives a map that --stride cannot make denser", str(op) if op else None)
-        steps.append(k)
-    return replace(original, dims=_dims(dims), dilations=tuple(steps) if set(steps) - {1} else ())
+    dims = tuple(
+        replace(d, law=axes[d.index].law, stride=axes[d.index].stride)
+        if isinstance(d, Axis) and d in original.axes and d.index in axes
+        else d
+        for d in original.dims
+    )
+    steps = tuple(walk.k(a) for a in original.axes)
+    return replace(original, dims=dims, dilations=steps if set(steps) - {1} else ())
 
 
-def _dims(dims: list[object]) -> Dims:
-    return tuple(dims)  # type: ignore[arg-type]
+def _is_denser(dense: Axis, own: Axis, k: int) -> bool:
+    """True if every k-th cell of an axis is one of the original's."""
+    found = (dense.stride * k, dense.field, dense.padding, -(-dense.size // k))
+    return found == (own.stride, own.field, own.padding, own.size)
 
 
 def _shadows(plan: Plan, maps: dict[str, FeatureMap]) -> dict[str, Dims]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-from onnx import NodeProto, helper
+from typing import Any
 
-from ..backbone import MOVES, cropping, linear, microsoft, pointwise, repeating, resizing, views
+from ..backbone import MOVES, cropping, linear, microsoft, pointwise, repeating, views
 from ..emitter import TO_THE_LAST
 from ..geometry import Axis
 from ..ops import Op
@@ -35,7 +34,7 @@ FAR = cropping.FAR
 def pass_on(walk: Walk, op: Op) -> Sizes:
     """What treats all positions alike stays; where maps meet, cells at the end that only some of them have go."""
     op.refuse_if(walk.looks_at_all(op), "looks at all positions of a map that --stride makes denser")
-    maps = [walk.plan.maps[name] if name in walk.plan.maps else None for name in op.inputs]
+    maps = [walk.plan.maps.get(name) for name in op.inputs]
     met: dict[int, list[tuple[int, int]]] = {}
     for m in maps:
         for axis in _following(m):
@@ -46,9 +45,7 @@ def pass_on(walk: Walk, op: Op) -> Sizes:
     cuts = [{i: walk.cells(m.name)[i] - n for i, n in sizes.items() if i in _indices(m)} if m else {} for m in maps]
     if any(any(cut.values()) for cut in cuts):
         walk.emitter.begin(op)
-        inputs = [
-            walk.cropped(m, name, cut) if m else name for m, name, cut in zip(maps, op.inputs, cuts, strict=True)
-        ]
+        inputs = [walk.cropped(m, name, cut) if m else name for m, name, cut in zip(maps, op.inputs, cuts, strict=True)]
         walk.again(op, inputs, "of the larger of its maps the last cells are left out")
     return sizes
 
@@ -106,7 +103,7 @@ def crop(walk: Walk, op: Op) -> Sizes:
     sizes = dict(walk.cells(x.name))
     for i, place in enumerate(axes):
         dim = x.dims[place]
-        if not isinstance(dim, Axis) or (starts[i], steps[i]) == (0, 1) and ends[i] >= FAR:
+        if not isinstance(dim, Axis) or ((starts[i], steps[i]) == (0, 1) and ends[i] >= FAR):
             continue
         fixed = starts[i] < 0 or steps[i] < 1 or 0 <= ends[i] < FAR or dim.index not in behind
         op.refuse_if(fixed, "crops to positions of the trained size where --stride makes the map denser")
@@ -114,13 +111,11 @@ def crop(walk: Walk, op: Op) -> Sizes:
         starts[i], ends[i] = starts[i] * k, ends[i] * k if ends[i] < 0 else TO_THE_LAST
         steps[i] = steps[i] * k // walk.k(behind[dim.index])
         sizes[dim.index] = len(range(sizes[dim.index])[starts[i] : ends[i] : steps[i]])
-    attrs = {"starts": starts, "ends": ends, "axes": axes}
+    attrs: dict[str, Any] = {"starts": starts, "ends": ends, "axes": axes}
     said = f"starts {starts}, steps {steps}"
     if op.since < 10:
         walk.alter(op, said, **attrs)
         return sizes
-    node = NodeProto()
-    node.CopyFrom(walk.plan.model.proto.graph.node[op.index])
     walk.emitter.begin(op)
     operands = [walk.emitter.ints(row, hint) for hint, row in (*attrs.items(), ("steps", steps))]
     walk.again(op, [op.inputs[0], *operands], said)

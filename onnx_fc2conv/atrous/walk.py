@@ -185,6 +185,8 @@ class Walk:
         opset, writer = self.plan.model.opset, Writer(self.emitter)
         if opset >= 10:
             return sliced(writer, opset, m.name, places, [0] * len(rows), [TO_THE_LAST] * len(rows), steps)
-        op.refuse_if(min(places) < 2, "looks at all positions of a map that is not laid out as N, C, spatial axes; opset")
+        op.refuse_if(
+            min(places) < 2, "looks at all positions of a map that is not laid out as N, C, spatial axes; opset"
+        )
         strides = [dict(rows).get(place, 1) for place in range(2, len(m.dims))]
         return writer.emit("MaxPool", m.name, kernel_shape=[1] * len(strides), strides=strides)

@@ -17,7 +17,8 @@ from ..rewrite import Unread, Windowed
 from .decoder import per_window
 from .linear import ACTIVATIONS, activated
 from .registry import lifts
-from .rewriter import Operand, Rewriter, conv_attrs
+from .rewriter import Operand, Rewriter
+from .windows import conv_attrs
 
 
 @lifts("Conv", family="linear")

@@ -87,7 +87,9 @@ def _pooled(op: Rewriter, x: Windowed, kind: str, quantised: Sequence[str]) -> s
 def _dilated(op: Rewriter, x: Windowed, kind: str, quantised: bool) -> str:
     """The pool of every window of a map that was made denser."""
     assert x.unread is not None
-    op.refuse_if(quantised, "would become a com.microsoft.QLinearAveragePool, which has no dilations, as --stride needs")
+    op.refuse_if(
+        quantised, "would become a com.microsoft.QLinearAveragePool, which has no dilations, as --stride needs"
+    )
     pool = Pool.over(POOLED_BY[kind], x.unread.window, x.unread.steps, op.attr("p", 2))
     try:
         return Pools(_Writer(op), op.since, op.runtime).write(x.tensor, pool, x.unread.channels, x.elem_type)

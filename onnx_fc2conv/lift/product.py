@@ -24,7 +24,8 @@ from ..ops import Array
 from ..rewrite import Unread, Windowed
 from .grids import ratio
 from .integers import dequantised
-from .rewriter import Rewriter, conv_attrs
+from .rewriter import Rewriter
+from .windows import conv_attrs
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +163,9 @@ def at_positions(x: Windowed, positions: np.ndarray, tensor: str, units: int) ->
     assert x.unread is not None
     cells = int(np.prod(x.unread.window))
     order = (positions + cells * np.arange(units)).reshape(*x.features[:-1], units)
-    return replace(x, tensor=tensor, features=order.shape, unread=Unread(units, x.unread.window, order, x.unread.dilations))
+    return replace(
+        x, tensor=tensor, features=order.shape, unread=Unread(units, x.unread.window, order, x.unread.dilations)
+    )
 
 
 def _grouped(

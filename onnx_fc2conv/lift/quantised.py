@@ -11,7 +11,8 @@ from ..ops import Array
 from ..rewrite import Windowed
 from .product import at_positions, rows_at_positions
 from .registry import lifts
-from .rewriter import Operand, Rewriter, conv_attrs
+from .rewriter import Operand, Rewriter
+from .windows import conv_attrs
 
 
 @lifts("QuantizeLinear", "DequantizeLinear", family="quantise")

@@ -15,11 +15,11 @@ from ..ops import Array, Op
 from ..plan import Cause
 from ..rewrite import Affine, Windowed
 from .shared import Repeated, RunTime, Shared, Side
+from .windows import conv_attrs, of_cell
 
 Operand = Windowed | Array | Repeated | RunTime | Side | None
 
 FIXED_TYPES = {"tensor(bool)": TensorProto.BOOL, "tensor(int64)": TensorProto.INT64}
-FAR = 2**31 - 1  #: an end that means "to the last"
 
 
 class Rewriter:
@@ -243,22 +243,17 @@ class Rewriter:
         """The flattening of every window for types that have no Conv: one shifted map for each cell of the window."""
         assert x.unread is not None
         window, cells = x.unread.window, int(np.prod(x.unread.window))
-        shifted = [self._shifted(x, cell, window, x.unread.steps) for cell in np.ndindex(*window)]
+        axes, steps = list(range(2, 2 + len(window))), x.unread.steps
+        shifted = [self.sliced(x.tensor, axes, *of_cell(cell, window, steps)) for cell in np.ndindex(*window)]
         tensor = self.emit("Concat", *shifted, axis=1) if cells > 1 else shifted[0]
         order = np.arange(x.unread.size).reshape(cells, -1).T.ravel()
         if cells > 1 and x.unread.channels > 1:
             tensor = self.emit("Gather", tensor, self.constant(order, "order"), axis=1)
         return x.spent(tensor, (x.unread.size,))
 
-    def _shifted(self, x: Windowed, cell: tuple[int, ...], window: tuple[int, ...], steps: tuple[int, ...]) -> str:
-        """The map's values at one cell of every window."""
-        starts = [c * k for c, k in zip(cell, steps, strict=True)]
-        ends = [(c - w + 1) * k or FAR for c, w, k in zip(cell, window, steps, strict=True)]
-        return self.sliced(x.tensor, list(range(2, 2 + len(window))), starts, ends)
-
     def sliced(self, tensor: str, axes: list[int], starts: list[int], ends: list[int]) -> str:
         """A part of a tensor along some axes."""
-        operands = {"starts": starts, "ends": ends, "axes": axes}
+        operands: dict[str, Any] = {"starts": starts, "ends": ends, "axes": axes}
         if self.since < 10:
             return self.emit("Slice", tensor, **operands)
         return self.emit("Slice", tensor, *(self.constant(np.array(v, np.int64), k) for k, v in operands.items()))
@@ -327,13 +322,3 @@ class Rewriter:
         """The inverse of ``grid_first``."""
         r, g = len(x.features), x.grid_rank
         return self.emit("Transpose", tensor, perm=[0, *range(1 + g, 1 + g + r), *range(1, 1 + g)])
-
-
-def conv_attrs(kernel: tuple[int, ...], dilations: tuple[int, ...] = ()) -> dict[str, Any]:
-    """Attributes of a Conv with this kernel at stride 1, all written out: some parsers know no defaults.
-
-    Along an axis where the kernel is a single cell, nothing is dilated.
-    """
-    ones, zeros = [1] * len(kernel), [0] * len(kernel)
-    spread = [k if n > 1 else 1 for n, k in zip(kernel, dilations or ones, strict=True)]
-    return {"kernel_shape": list(kernel), "strides": ones, "pads": zeros * 2, "dilations": spread}

@@ -161,8 +161,18 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, g
         images=images,
         handover=_handover(given),
         static=plan.static,
+        stride=list(plan.dense.stride) if plan.dense else None,
+        dense=list(plan.dense.changes) if plan.dense else [],
+        dilations={
+            name: list(m.dilations) for name, m in plan.maps.items() if m.dilations and name in _read(conversion)
+        },
         left=[LeftRow(node, reason) for node, reason in plan.left.items()],
     )
+
+
+def _read(conversion: Conversion) -> set[str]:
+    """The maps that heads read, or that are outputs."""
+    return {*conversion.plan.cuts, *conversion.map_outputs}
 
 
 def _handover(given: HandedOver) -> HandOverRow:

@@ -27,10 +27,10 @@ class Settings:
         choices=("window", "keep"),
         metavar="window|keep",
     )
-    stride: Size | None = option(
+    stride: tuple[int, ...] | None = option(
         None,
-        "answers every S pixels (or HxW) instead of every effective stride, without training: strides become 1 and what "
-        "slides behind them is dilated",
+        "answers every S pixels (8, or 8x4 for height x width) instead of every effective stride, without training: the "
+        "last strides become 1, and what slides behind them is dilated",
         parse=parse_stride,
         metavar="S",
     )
@@ -92,7 +92,9 @@ class Settings:
     def _require_stride(self, stride: Size) -> None:
         """Refuse what is no stride, and what has no grid that could be denser."""
         if type(stride) is not tuple or not stride or any(type(n) is not int or n < 1 for n in stride):
-            raise UsageError(f"stride {stride!r} is not a positive number of pixels, nor a tuple of them, such as (8, 4)")
+            raise UsageError(
+                f"stride {stride!r} is not a positive number of pixels, nor a tuple of them, such as (8, 4)"
+            )
         if self.global_pool == "keep":
             reason = "keeps one answer for the whole image, which cannot be denser"
             raise UsageError(f"--global-pool keep {reason}; leave --stride out")

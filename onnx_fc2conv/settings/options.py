@@ -18,8 +18,8 @@ def option(default: Any, help_: str, **argparse_extras: Any) -> Any:
     Args:
         default: its value where the option is not given.
         help_: for the command line and the README.
-        argparse_extras: ``flag``, ``metavar``, ``choices``; ``count=True`` for a whole number of at least 1; ``parse`` for
-            what makes the value of a text.
+        argparse_extras: ``flag``, ``metavar``, ``choices``; ``count=True`` for a whole number of at least 1;
+            ``parse`` for what makes the value of a text.
     """
     return field(default=default, metadata={"help": help_, **argparse_extras})
 

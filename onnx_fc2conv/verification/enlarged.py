@@ -90,7 +90,7 @@ class EnlargedChecks(Loaded):
             self._image_crops(size, feeds, found, names)
 
     def _every_cell(self, size: tuple[int, ...], maps: Feeds, feeds: Feeds) -> None:
-        """Of maps that were made denser every k-th cell, against the original's own backbone, whether it pads or not."""
+        """Of denser maps every k-th cell, against the original's own backbone, whether it pads or not."""
         expected = self._oracle.sparse_maps(feeds)
         found = {name: every_cell(self._plan.maps[name], maps[name]) for name in expected}
         steps = dict.fromkeys(text(self._plan.maps[name].dilations) for name in expected)

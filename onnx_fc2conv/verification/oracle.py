@@ -7,7 +7,7 @@ with the conversion: where a node carries the trained size and could not run at 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
