@@ -73,8 +73,7 @@ def convert(
             form trained + n * stride.
         global_pool: ``"window"``: a pool over the whole map becomes a pool over the window, so every window has its own
             answer; ``"keep"``: it stays global, so there is one answer whatever the image's size is.
-        stride: answers every so many pixels (one number, or one for each spatial axis, height first) instead of every
-            effective stride, which it must divide: strides become 1, and what slides behind them is dilated.
+        stride: answers every so many pixels (8, or (8, 4), height first), which must divide the effective stride.
         dynamic_batch: free the batch axis too, wherever its size was written into the model.
         output: the form of each output. ``"map"``: ``[N, K, GH, GW]``, the grid axes appended; ``"rows"``:
             ``[N * GH * GW, K]``, images first, then the cells in row-major order; ``"mean"``, ``"max"``: all windows

@@ -31,13 +31,13 @@ from ..geometry import Axis
 from ..ops import Model, view
 from ..parts import cut
 from ..plan import Cause, Dense, Dims, FeatureMap, Plan
-from . import moving, sliding
+from . import moving, refused, sliding
 from .choice import per_axis
 from .walk import Walk
 
 __all__ = ["FAMILIES", "made_dense"]
 
-FAMILIES = (moving, sliding)  #: importing them fills the rules
+FAMILIES = (moving, refused, sliding)  #: importing them fills the rules
 
 Find = Callable[[Model], Plan]
 

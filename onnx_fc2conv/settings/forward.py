@@ -29,7 +29,7 @@ class Settings:
     )
     stride: tuple[int, ...] | None = option(
         None,
-        "answers every S pixels (8, or 8x4 for height x width) instead of every effective stride, without training: the "
+        "answers every S pixels (8, or 8x4, height first) instead of every effective stride, without training: the "
         "last strides become 1, and what slides behind them is dilated",
         parse=parse_stride,
         metavar="S",
