@@ -26,9 +26,25 @@ class Dilated:
     sizes: Sizes
 
     @property
-    def said(self) -> str:
-        """It in words."""
-        return f"strides {list(self.strides)}, dilations {list(self.dilations)}, pads {[*self.before, *self.after]}"
+    def attrs(self) -> dict[str, list[int]]:
+        """It as attributes."""
+        pads = [*self.before, *self.after]
+        return {"strides": list(self.strides), "dilations": list(self.dilations), "pads": pads}
+
+    def changed(self, op: Op) -> dict[str, list[int]]:
+        """Those attributes that the node does not have so."""
+        ones, zeros = [1] * len(self.kernel), [0] * (2 * len(self.kernel))
+        given = op.attr("pads") or zeros
+        old = {"strides": op.attr("strides", ones), "dilations": op.attr("dilations", ones), "pads": given}
+        return {name: values for name, values in self.attrs.items() if values != old[name]}
+
+    def said(self, op: Op) -> str:
+        """What is another one in words: ``strides 2x2 -> 1x1``."""
+        words = []
+        for name, values in self.changed(op).items():
+            old = op.attr(name) or [0 if name == "pads" else 1] * len(values)
+            words.append(f"{name} {'x'.join(map(str, old))} -> {'x'.join(map(str, values))}")
+        return ", ".join(words) or "pads that depend on the size -> those of the trained size"
 
 
 @rule("Conv", "ConvInteger", "QLinearConv", "com.microsoft.FusedConv")
@@ -63,7 +79,7 @@ def dilate_pool(walk: Walk, op: Op) -> Sizes:
         op.op_type, found.kernel, found.strides, found.dilations, found.before, found.after, counts, op.attr("p", 2)
     )
     elem_type = walk.plan.shapes.elem_types[m.name]
-    walk.write(op, lambda: walk.pools.write(m.name, pool, channels, elem_type), found.said)
+    walk.write(op, lambda: walk.pools.write(m.name, pool, channels, elem_type), found.said(op))
     return found.sizes
 
 
@@ -84,17 +100,12 @@ def _require_same_count(walk: Walk, op: Op, counts: bool) -> None:
 
 
 def _alter(walk: Walk, op: Op, found: Dilated) -> None:
-    rank = len(found.kernel)
-    attrs = {"strides": list(found.strides), "pads": [*found.before, *found.after]}
-    old = {"strides": op.attr("strides", [1] * rank), "pads": op.attr("pads") or [0] * (2 * rank)}
-    old["dilations"] = op.attr("dilations", [1] * rank)
-    fixed = op.attr("auto_pad", "NOTSET") == "NOTSET" and not op.attr("ceil_mode", 0)
-    attrs["dilations"] = list(found.dilations)
-    if fixed and attrs == old:
-        return
-    if "Pool" in op.op_type and set(found.dilations) == {1} and "dilations" not in op.attrs:
-        del attrs["dilations"]  # older pools have none
-    walk.alter(op, found.said, ("auto_pad", "ceil_mode"), **attrs)
+    by_size = [name for name in ("auto_pad", "ceil_mode") if op.attr(name, 0) not in (0, "NOTSET", "VALID")]
+    changed = found.changed(op)
+    if by_size:
+        changed["pads"] = found.attrs["pads"]
+    if changed or by_size:
+        walk.alter(op, found.said(op), ("auto_pad", "ceil_mode"), **changed)
 
 
 def _dilated(walk: Walk, op: Op, kernel: list[int]) -> Dilated:

@@ -128,10 +128,7 @@ class Walk:
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def alter(self, op: Op, said: str, drop: tuple[str, ...] = (), **attrs: Any) -> None:
-        """Let the node have these attributes and not those; nothing if it has them so."""
-        old = op.attrs
-        if all(old.get(k) == v for k, v in attrs.items()) and not any(name in old for name in drop):
-            return
+        """Let the node have these attributes and not those."""
         node = NodeProto()
         node.CopyFrom(self.plan.model.proto.graph.node[op.index])
         kept = [a for a in node.attribute if a.name not in attrs and a.name not in drop]

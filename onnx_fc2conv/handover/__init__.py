@@ -48,8 +48,8 @@ def _dilated_pools(conversion: Conversion, proto: ModelProto) -> list[str]:
         return []
     named = f"{', '.join(found[:MOST_NODES])}{f' and {len(found) - MOST_NODES} more' if found[MOST_NODES:] else ''}"
     return [
-        f"--stride has dilated pools, which TensorRT does not document: {named}; a stride that leaves those in front of "
-        "them as they are, or strided Convs in place of pools, needs none"
+        f"--stride has dilated pools, which TensorRT does not document: {named}; a larger stride "
+        "may leave them as they were, and networks that stride by Convs alone need none"
     ]
 
 
