@@ -61,7 +61,7 @@ def made_dense(plan: Plan, stride: tuple[int, ...], find: Find) -> Plan:
     for op in plan.model.ops:
         if op.index in needed:
             walk.step(op)
-    if all(walk.k(a) == 1 for name in targets for a in plan.maps[name].axes) and not walk.rewrite.replaced:
+    if not walk.rewrite.replaced:
         return plan
     _require_no_other_readers(plan, walk, needed)
     model = _backbone(plan, walk, targets)

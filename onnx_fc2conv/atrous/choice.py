@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import gcd, lcm
 
 from ..errors import UsageError
-from ..plan import Plan
+from ..plan import Plan, parts_of
 
 
 def per_axis(plan: Plan, targets: list[str], stride: tuple[int, ...]) -> tuple[int, ...]:
@@ -24,7 +24,7 @@ def per_axis(plan: Plan, targets: list[str], stride: tuple[int, ...]) -> tuple[i
     """
     found: dict[int, set[Fraction]] = {}
     for name in targets:
-        for axis in plan.maps[name].axes:
+        for axis in (part for dim in plan.maps[name].dims for part in parts_of(dim)):
             if not axis.law.is_constant:
                 found.setdefault(axis.index, set()).add(axis.stride)
     if not found:

@@ -1,7 +1,8 @@
 """What is made denser: every kind of node behind a stride that goes, over ranks, opsets and branches.
 
-Of an exact network every answer is the original's on the image crop; of one that pads every k-th answer is the loop over
-windows of the original's own map. Both with small integers, bit for bit, but for averages that are divided otherwise.
+Of an exact network every answer is the original's on the image crop; of one that pads every k-th answer is that of the
+loop over windows of the original's own map. Both with small integers, bit for bit, but for averages that are divided
+otherwise.
 """
 
 from __future__ import annotations
@@ -119,3 +120,7 @@ def test_every_kind_of_node_behind_a_stride_that_goes(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not plain(case) and max(case.stride) > 1])
 def test_strides_of_other_layouts(name: str) -> None:
     assert_denser(CASES[name], (1,) * len(CASES[name].spatial))
+
+
+def test_every_reason_is_met() -> None:
+    assert {key for key in REFUSED if any(fnmatchcase(name, key) for name in BEHIND)} == set(REFUSED)
