@@ -133,7 +133,7 @@ def _dilated(walk: Walk, op: Op, kernel: list[int]) -> Dilated:
                 detail = f"{'auto_pad' if slide.mode == 'same' else 'ceil_mode'} depends on the input size"
                 walk.phases.append(Cause(str(op), "phase", detail))
         stride = slide.stride * k // walk.k(behind[dim.index])
-        columns.append((stride, old * k, slide.before * k, after * k))
+        columns.append((stride, old * k if kernel[i] > 1 else old, slide.before * k, after * k))
         total = walk.cells(x.name)[dim.index] + (slide.before + after) * k
         sizes[dim.index] = (total - (kernel[i] - 1) * old * k - 1) // stride + 1
     strides, dilations, before, after_ = (tuple(row) for row in zip(*columns, strict=True))
