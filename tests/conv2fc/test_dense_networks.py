@@ -286,7 +286,11 @@ CASES = {
         {"w": (4, 2, 3, 1, 2), "u": (4, 2, 2, 2, 1)},
         (2, 3, 3, 2),
     ),
-    "nothing but an FC": Case("c = Flatten (x)\ny = Gemm (c, f)", "Flatten Gemm", {"f": (40, 3)}),
+    "sums and FC nodes alone stay": Case(
+        "m = ReduceSum (x, axes)\nc = Flatten (m)\nu = MatMul (c, f)\ny = Add (u, g)",
+        "ReduceSum Flatten MatMul Add",
+        {"axes": np.array([2, 3]), "f": (2, 3), "g": (3,)},
+    ),
     "any activation": Case(
         "a = Conv (x, w)\nr = Relu (a)\ny = Sin (r)", "Flatten Gemm Relu Sin Reshape", {"w": (4, 2, 3, 3)}
     ),

@@ -12,13 +12,15 @@ from ..lowering import Product
 from ..selection import Selection
 from . import elementwise, joining, moves, products
 from .elementwise import ELEMENTWISE
-from .linear import Linear, Windows
+from .linear import Linear
 from .products import Known
 from .reading import Reading
 from .refused import reason_of
 from .steps import Flattened, Multiplied
 from .vectors import Vector, Vectors
 
+#: what a dense form is made for; sums, and FC nodes, become matrices beside one of these only
+ASKED_FOR = CONVS | {"AveragePool", "ConvTranspose", "GlobalAveragePool"}
 SPATIAL_DIMS = 3  #: dims, without the first, of a picture
 GEMM_TYPES = frozenset(("float16", "float32", "float64", "bfloat16"))
 
@@ -80,22 +82,20 @@ class Walk:
 
     def _stay(self, op: Op) -> None:
         """A node stays; with ``strict``, only one that computes each feature by itself may."""
-        if "Conv" in op.op_type and op.op_type not in products.RULES:
-            self.left[str(op)] = reason_of(op)
         if self.strict and not (op.standard and op.op_type in ELEMENTWISE | moves.VIEWS | moves.MOVES):
             raise op.refuse(self._reasons.get(str(op)) or reason_of(op))
 
     # -- products ------------------------------------------------------------------------------------------------------
 
-    def windows(self) -> Iterator[Product]:
-        """What the products with sliding windows cost, if nothing is folded into them; from the shapes alone.
+    def asked_for(self) -> Iterator[Product]:
+        """What the products that a dense form is made for cost, if nothing is folded into them; from the shapes alone.
 
         Raises:
             Unliftable: the size of a map is not known.
         """
         for op in self._needed():
-            linear = self._linear(op) if op.op_type in products.RULES else None
-            if isinstance(linear, Windows):
+            linear = self._linear(op) if op.op_type in ASKED_FOR else None
+            if linear is not None:
                 elem_type = self.known.shapes.elem_types[op.inputs[0]]
                 base = Flattened(linear.rows, elem_type, op.inputs[0], (linear.rows,))
                 yield Multiplied(linear.columns, elem_type, op, linear, base, Reading()).product()
