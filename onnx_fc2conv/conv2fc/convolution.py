@@ -102,7 +102,7 @@ class Convolution:
         words = "x".join(map(str, self.window))
         for name, numbers in (("stride", self.strides), ("dilation", self.dilations)):
             if any(n > 1 for n in numbers):
-                words += f" {name} " + "x".join(map(str, sorted(set(numbers)) if len(set(numbers)) == 1 else numbers))
+                words += f" {name} " + "x".join(map(str, numbers[:1] if len(set(numbers)) == 1 else numbers))
         return words + (f", {self.group} groups" if self.group > 1 else "")
 
     @property
@@ -126,18 +126,23 @@ def read(op: Op, shapes: Shapes, weight_shape: tuple[int, ...]) -> Convolution:
         Unliftable: the node is not valid.
     """
     op.refuse_if(len(weight_shape) < 3, f"its kernel has dims {list(weight_shape)}, too few for a convolution")
+    op.refuse_if(0 in weight_shape, f"its kernel has dims {list(weight_shape)}, so it has no values")
     window = weight_shape[2:]
     ones = [1] * len(window)
     strides, dilations = (tuple(op.attr(name) or ones) for name in ("strides", "dilations"))
     declared = tuple(op.attr("kernel_shape") or window)
     padding = list(op.attr("pads") or [0] * 2 * len(window))
-    lengths = {len(strides), len(dilations), len(declared), len(padding) // 2}
+    lengths = {len(strides), len(dilations), len(declared), len(padding) / 2}
     op.refuse_if(declared != window, f"declares a kernel of {list(declared)} and has one of {list(window)}")
     op.refuse_if(lengths != {len(window)}, "its strides, dilations or pads do not have one number per axis")
+    group = op.attr("group", 1)
+    op.refuse_if(min(group, *strides, *dilations) < 1, "its strides, dilations and groups are not all at least 1")
+    op.refuse_if(weight_shape[0] % group, f"its {weight_shape[0]} units are no multiple of its {group} groups")
     auto_pad = op.attr("auto_pad", "NOTSET")
     auto_pad = auto_pad.decode() if isinstance(auto_pad, bytes) else auto_pad
     x, weight, b = OPERANDS.get(op.op_type, (0, 1, 2))
     shape = shapes.dims.get(op.inputs[x]) or (None,) * len(weight_shape)
+    op.refuse_if(len(shape) != len(weight_shape), f"its map has {len(shape)} axes and its kernel {len(weight_shape)}")
     extent = [(k - 1) * d + 1 for k, d in zip(window, dilations, strict=True)]
     pads: list[tuple[int, int] | None] = list(zip(padding[: len(window)], padding[len(window) :], strict=True))
     if auto_pad in SAME:
@@ -146,8 +151,6 @@ def read(op: Op, shapes: Shapes, weight_shape: tuple[int, ...]) -> Convolution:
         pads = [(0, 0)] * len(window)
     bias = op.inputs[b] if b is not None and len(op.inputs) > b and op.inputs[b] else None
     elem_type = shapes.elem_types.get(op.inputs[x], 0) or shapes.elem_types.get(op.inputs[weight], 0)
-    group = op.attr("group", 1)
-    op.refuse_if(weight_shape[0] % group, f"its {weight_shape[0]} units are no multiple of its {group} groups")
     return Convolution(
         op,
         op.inputs[x],

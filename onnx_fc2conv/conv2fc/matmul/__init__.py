@@ -72,7 +72,9 @@ def _lower(
     lowering: Lowering,
 ) -> int:
     """Rewrite a node; returns how many sums of its result are rounded that were not before."""
-    model, weight = emitter.model, op.inputs[OPERANDS.get(op.op_type, (0, 1, 2))[1]]
+    model, position = emitter.model, OPERANDS.get(op.op_type, (0, 1, 2))[1]
+    op.refuse_if(len(op.inputs) <= position, "it has no kernel")
+    weight = op.inputs[position]
     dims = shapes.of(weight)
     if dims is None:
         raise op.refuse("the dims of its kernel are not known before it runs")

@@ -37,6 +37,7 @@ def activated(emitter: Emitter, conv: Convolution, y: str) -> str:
 
 
 def _clipped(emitter: Emitter, conv: Convolution, y: str, bounds: list[float]) -> str:
+    conv.op.refuse_if(len(bounds) != 2, "its activation 'Clip' does not have two bounds")
     low, high = bounds
     if emitter.opset < BOUNDS_AS_OPERANDS:
         return emitter.emit("Clip", y, min=low, max=high)

@@ -115,9 +115,9 @@ def _follows(op: Op, constants: Constants) -> tuple[Array, ...] | None:
     """The constant parameters of a node that is followed towards the stored numbers; ``None`` if it is not."""
     if op.domain not in DOMAINS or op.op_type not in ("Identity", "Transpose", "Cast", *SCALED):
         return None
-    found = [constants.get(name) if name else None for name in op.inputs[1:]]
-    given = [array for array in found if array is not None]
-    return tuple(given) if len(given) == len(found) else None
+    names = [name for name in op.inputs[1:] if name]
+    known = [array for name in names if (array := constants.get(name)) is not None]
+    return tuple(known) if len(known) == len(names) else None
 
 
 def dequantised(model: Model, name: str) -> bool:
