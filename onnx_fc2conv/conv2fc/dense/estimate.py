@@ -14,7 +14,7 @@ from ...ops import Model, Op
 from ..lowering import Lowering, Product
 from ..selection import Selection
 from .left import others
-from .products import RULES, Known
+from .products import Known, is_product
 from .steps import Multiplied, Step, roundings
 from .vectors import Slot, Vectors
 from .walk import Walk
@@ -80,7 +80,7 @@ def plan(model: Model, known: shapes.Shapes, constants: Constants, selection: Se
         UsageError: the selection names a node that there is not.
         Unliftable: the size of a map is not known, or what ``strict`` asks for cannot be.
     """
-    selection.require_known(op for op in model.ops if op.standard and op.op_type in RULES)
+    selection.require_known(op for op in model.ops if is_product(op))
     walk = Walk(model, Known(known, constants), selection, strict)
     asked_for = list(walk.asked_for())
     walk.left |= others(model)

@@ -8,13 +8,13 @@ from onnx import NodeProto
 
 from ...ops import Model, title
 from ..convolution import CONVS
-from .products import RULES
+from .products import is_product
 from .refused import reason_of
 
 
 def others(model: Model) -> dict[str, str]:
     """Those of another kind, and those that stand inside of something else, by title, with the reason."""
-    found = {str(op): reason_of(op) for op in model.ops if "Conv" in op.op_type and op.op_type not in RULES}
+    found = {str(op): reason_of(op) for op in model.ops if "Conv" in op.op_type and not is_product(op)}
     return found | dict(_hidden(model))
 
 
