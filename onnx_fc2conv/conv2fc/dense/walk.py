@@ -51,6 +51,7 @@ class Walk:
                 self._stay(op)
             for name in set(op.outputs) & set(self.model.outputs):
                 self.vectors.close(op, name)
+        self.vectors.prune()
 
     def _needed(self) -> list[Op]:
         needed, found, static = set(self.model.outputs), list[Op](), self.known.constants.static
