@@ -298,7 +298,7 @@ CASES = {
     ),
     "pads beside another value": Case(
         "a = Conv (x, w)\nr = Relu (a)\np = Pad (r, pads, one)\nc = Conv <pads=[2, 2, 1, 1]> (x, w)\n"
-        "d = Concat <axis=1> (p, c)\ny = Conv (d, w2)",
+        "d = Concat <axis=1> (c, p)\ny = Conv (d, w2)",
         "Flatten Gemm Relu Gemm Concat Gemm Reshape",
         {"w": (4, 2, 3, 3), "pads": np.array([0, 0, 2, 2, 0, 0, 1, 1]), "one": np.float32(1), "w2": (3, 8, 2, 2)},
     ),
@@ -329,6 +329,12 @@ CASES = {
         "u = Gemm <alpha=2.0, beta=3.0> (v, f, g)\nt = Gemm <alpha=2.0, beta=3.0, transB=1> (u, q, g)\ny = Add (t, g)",
         "Flatten Gemm Relu Gemm Gemm",
         {"w": (4, 2, 3, 3), "q": (5, 5), **HEAD},
+    ),
+    "a summand for each image, behind another order": Case(
+        "a = Conv (x, w)\nr = Relu (a)\nl = Transpose <perm=[0, 2, 3, 1]> (r)\nv = Flatten (l)\ny = Gemm (v, f, rows)",
+        "Flatten Gemm Relu Reshape Transpose Flatten Gemm",
+        {"w": (4, 2, 3, 3), "f": (24, 5), "rows": (3, 5)},
+        batch=3,
     ),
     "an activation in another order that a pool reads": Case(
         "a = Conv (x, w)\nl = Transpose <perm=[0, 2, 3, 1]> (a)\nr = Relu (l)\ny = MaxPool <kernel_shape=[1, 2]> (r)",
