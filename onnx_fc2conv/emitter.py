@@ -139,6 +139,10 @@ class Emitter:
             return self.emit("Pad", x, pads=pads, mode="constant")
         return self.emit("Pad", x, self.ints(pads, "pads"), value, mode="constant")
 
+    def fresh(self, hint: str) -> str:
+        """A name that is not taken, for a value of a body."""
+        return self._names.fresh(hint)
+
     # -- constants -----------------------------------------------------------------------------------------------------
 
     def ints(self, values: Sequence[int], hint: str) -> str:

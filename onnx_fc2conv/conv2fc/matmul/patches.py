@@ -26,9 +26,6 @@ def gather(emitter: Emitter, conv: Convolution, zero: str | None = None) -> str:
 
     Returns:
         Name of the rows, ``[N, *output_size, rows]``, or with groups ``[N, group, *output_size, rows]``.
-
-    Raises:
-        Unliftable: the pads depend on the size, and the opset has no operators to follow it.
     """
     if conv.strided and (conv.pointwise or emitter.opset < SLICE_OPERANDS):
         # what is left out need not be laid out; and without steps of a Slice it is done by a pool, channels in front
