@@ -4,11 +4,11 @@
 stripped, or the model edited, ``found`` reads the head from the graph.
 """
 
-from .found import found
+from .finding import found
 from .record import METADATA_KEY
-from .remember import remember
-from .restore import restore
+from .remembering import remember
 from .restored import FOUND, IDENTICAL, RECORDED, Edited, Restored, Row
+from .restoring import restore
 
 __all__ = [
     "FOUND",

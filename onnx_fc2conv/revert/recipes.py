@@ -34,7 +34,7 @@ class Recipe:
         order: positions along the first axis that is then, in the target's order; all of them if ``None``.
         back: whether the two axes that it has then are exchanged.
         divisor: factor that was folded in.
-        residual: bits of the quotients that differ.
+        residual: bits of the quotients that differ; empty where there was no room for them.
         digest: of the source, as it was.
         exactly: the recipe holds for these values only, so the digest is of all of them.
     """
@@ -76,7 +76,7 @@ class Recipe:
         flat = np.ascontiguousarray(source).reshape(-1)
         if self.divisor is not None:
             flat = _quotient(flat.view(dtype), self.divisor).view(flat.dtype)
-        if self.residual is not None and trusted:
+        if self.residual and trusted:
             flat = flat ^ _unpacked(self.residual, flat.dtype, flat.size)
         return flat
 

@@ -20,14 +20,18 @@ from onnx import ModelProto
 
 from ..errors import UsageError
 from .recipes import Recipe
+from .sources import natural
 
 METADATA_KEY = "onnx_fc2conv.original"
 SCHEMA = 1
 LARGEST = 4 * 2**20  #: bytes of text; nothing is recorded where it would be more
-LARGEST_FRAME = 32 * 2**20  #: bytes, unpacked
+LARGEST_FRAME = 16 * 2**20  #: bytes, unpacked
 
 #: what reading damaged text raises
-DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError, DecodeError)
+DAMAGE = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError),
+    *(zlib.error, DecodeError),
+)
 
 Run = tuple[int, int]  #: position of the first and number of items in the converted model; of stored ones it is -1
 
@@ -126,21 +130,18 @@ def _parsed(row: dict[str, Any]) -> Record:
         [*_runs(row["initializers"])],
         [*_runs(row["functions"])],
         [*_runs(row["sparse"])],
-        {int(i): Recipe.from_json(recipe) for i, recipe in row["recipes"].items()},
-        [_number(i) for i in row["typed"]],
-        {int(i): _text(found) for i, found in row["guards"].items()},
+        {natural(int(i)): Recipe.from_json(recipe) for i, recipe in row["recipes"].items()},
+        [natural(i) for i in row["typed"]],
+        {natural(int(i)): _text(found) for i, found in row["guards"].items()},
         [_lost(*found) for found in row["lost"]],
-        {name: tuple(None if n is None else _number(n) for n in dims) for name, dims in row["trained"].items()},
-        {name: _number(n) for name, n in row["grids"].items()},
+        {name: tuple(None if n is None else natural(n) for n in dims) for name, dims in row["trained"].items()},
+        {name: natural(n) for name, n in row["grids"].items()},
     )
 
 
 def _frame(text: str) -> ModelProto:
     unpack = zlib.decompressobj()
-    try:
-        data = unpack.decompress(base64.b64decode(text, validate=True), LARGEST_FRAME)
-    except zlib.error as e:
-        raise ValueError(str(e)) from e
+    data = unpack.decompress(base64.b64decode(text, validate=True), LARGEST_FRAME)
     if not unpack.eof:
         raise ValueError("its frame is cut off, or too large")
     frame: ModelProto = ModelProto.FromString(data)
@@ -151,21 +152,15 @@ def _runs(rows: Iterable[Any]) -> Iterator[Run]:
     for start, count in rows:
         if not isinstance(start, int) or start < -1:
             raise ValueError(f"no position: {start!r}")
-        yield start, _number(count)
+        yield start, natural(count)
 
 
 def _lost(node: Any, replaced: Any, weight: Any, dims: Any) -> Lost:
     titles = tuple(_text(title) for title in replaced)
-    return Lost(_text(node), titles, _text(weight), tuple(_number(n) for n in dims))
+    return Lost(_text(node), titles, _text(weight), tuple(natural(n) for n in dims))
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"no text: {value!r}")
-    return value
-
-
-def _number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"no number >= 0: {value!r}")
     return value

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from ..constants import Constants
 from ..errors import UnreadableModel, UsageError
 from ..ops import Model
 from ..settings import Size
@@ -39,7 +40,7 @@ class Sizes:
     def __post_init__(self) -> None:
         self.free = _free(self.model)
 
-    def shapes(self, chosen: Mapping[str, int], batch: int | None = None) -> Shapes:
+    def shapes(self, chosen: Mapping[str, int]) -> Shapes:
         """Shapes at these sizes.
 
         Raises:
@@ -49,7 +50,7 @@ class Sizes:
         for symbol, size in chosen.items():
             for name, axis in self.free[symbol]:
                 by_input.setdefault(name, {})[axis] = size
-        return infer(self.model, batch or declared_batch(self.model) or BATCH, by_input)
+        return completed(self.model, infer(self.model, declared_batch(self.model) or BATCH, by_input))
 
     def maps(self, chosen: Mapping[str, int]) -> list[tuple[int, ...]] | None:
         """The spatial size of the map that each spender reads; ``None`` at sizes that are too small for some node."""
@@ -111,6 +112,12 @@ class Sizes:
     def _frees(self, large: Mapping[str, int], symbol: str, bound: set[tuple[int, int]], size: int) -> bool:
         """Whether some map is larger than its kernel along an axis along which it was not."""
         return bool(bound - self._tight({**large, symbol: size}))
+
+
+def completed(model: Model, shapes: Shapes) -> Shapes:
+    """Shapes, with those that ONNX's inference leaves open because a target shape is computed."""
+    Constants(model, shapes, None)  # notes them while it gets ready
+    return shapes
 
 
 def _smallest(large: int, enough: Callable[[int], bool]) -> int:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
-from ..ops import REDUCTIONS, Model, Op
+from ..ops import REDUCTIONS, VIEWS, Model, Op
+from ..shapes import Shapes
 
 SLIDING = frozenset("Conv ConvInteger QLinearConv FusedConv ConvTranspose DeformConv".split())
 POOLS = frozenset("AveragePool MaxPool LpPool".split())
@@ -30,11 +31,18 @@ class Spender:
         op: the node.
         kernel: its kernel's spatial size; empty for one that looks at the whole map, whatever its size.
         why_not: why it is no FC where its kernel covers its map; ``None`` if it is one.
+        before_conv: whether a Conv stands behind it.
     """
 
     op: Op
     kernel: tuple[int, ...]
     why_not: str | None
+    before_conv: bool
+
+    @property
+    def begins_head(self) -> bool:
+        """Whether it is an FC, or has some behind it."""
+        return self.why_not is None or self.before_conv
 
 
 def kernel_dims(model: Model, op: Op) -> tuple[int, ...] | None:
@@ -56,7 +64,7 @@ def kernel_of(model: Model, op: Op) -> tuple[int, ...] | None:
 
 
 def spenders(model: Model) -> list[Spender]:
-    """The beginnings of all heads, in topological order."""
+    """All of them, in topological order."""
     convs = {op.index for op in model.ops if op.op_type in SLIDING}
     in_front_of_conv = _upstream(model, convs)
     looks = {op.index: op for op in model.ops if _looks(model, op, op.index in in_front_of_conv)}
@@ -65,8 +73,27 @@ def spenders(model: Model) -> list[Spender]:
     for op in looks.values():
         if op.index not in inner:
             kernel = kernel_of(model, op) or ()
-            found.append(Spender(op, kernel, _why_no_fc(model, op, kernel)))
-    return [s for s in found if s.why_not is None or s.op.index in in_front_of_conv]
+            found.append(Spender(op, kernel, _why_no_fc(model, op, kernel), op.index in in_front_of_conv))
+    return found
+
+
+def vectors(model: Model, shapes: Shapes) -> list[Spender]:
+    """Views that give a vector a grid of one cell, in front of Convs: how a model of one size has its FC nodes."""
+    before_conv = _upstream(model, {op.index for op in model.ops if op.op_type in SLIDING})
+    return [
+        Spender(op, (), "is a view", True)
+        for op in model.ops
+        if op.op_type in VIEWS and op.index in before_conv and vector_of(op, shapes) is not None
+    ]
+
+
+def vector_of(op: Op, shapes: Shapes) -> str | None:
+    """The ``[N, K]`` that a view has made ``[N, K, 1, 1]`` of; ``None`` if it does something else."""
+    if op.op_type not in VIEWS:
+        return None
+    before, after = shapes.of(op.inputs[0]), shapes.of(op.outputs[0])
+    widened = before is not None and after is not None and len(before) == 2 < len(after)
+    return op.inputs[0] if widened and after == (*(before or ()), *[1] * (len(after or ()) - 2)) else None
 
 
 def _looks(model: Model, op: Op, in_front_of_conv: bool) -> bool:
@@ -75,8 +102,17 @@ def _looks(model: Model, op: Op, in_front_of_conv: bool) -> bool:
     if kernel is not None:
         return prod(kernel) > 1
     if op.op_type in REDUCTIONS:
-        return in_front_of_conv
+        return in_front_of_conv and set(_axes(model, op) or ()) != {1}
     return op.op_type in SLIDING | GLOBAL | MIXING
+
+
+def _axes(model: Model, op: Op) -> list[int] | None:
+    """What a reduction is over; ``None`` if that is everything, or not known."""
+    if len(op.inputs) > 1:
+        array = model.constants.get(op.inputs[1])
+        return array.ints() if array is not None else None
+    axes: list[int] | None = op.attr("axes")
+    return axes
 
 
 def _upstream(model: Model, marked: Iterable[int]) -> set[int]:
@@ -93,7 +129,7 @@ def _upstream(model: Model, marked: Iterable[int]) -> set[int]:
 def _why_no_fc(model: Model, op: Op, kernel: tuple[int, ...]) -> str | None:
     """Why a node is no FC even where it covers its map."""
     if op.op_type != "Conv" or not op.standard:
-        return "is no Conv"
+        return "is no Conv of floating-point numbers"
     if not kernel:
         return "has a kernel of unknown size"
     if op.attr("group", 1) != 1:

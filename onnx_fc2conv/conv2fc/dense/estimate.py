@@ -10,14 +10,19 @@ from onnx import NodeProto
 from ... import shapes
 from ...constants import Constants
 from ...emitter import Emitter
+from ...errors import Unliftable
 from ...ops import Model, Op, title
 from ..convolution import CONVS
 from ..lowering import Lowering, Product
 from ..selection import Selection
+from .linear import FullyConnected
 from .products import RULES, Known
 from .steps import Multiplied, Step, roundings
 from .vectors import Slot, Vectors
 from .walk import Walk
+
+#: bytes; a plan also knows each feature's scale and place, which takes long where such matrices have their features
+HOPELESS = 2**40
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Estimate:
     """A model as a chain of dense products, planned.
 
     Attributes:
-        products: one for each Gemm that is made, in the order of the model.
+        products: one for each Gemm that is made, in the order of the model; none if there is nothing but FC nodes.
         bytes: of everything that is made: matrices, biases, and numbers that are spelled out for each feature.
         left: convolutions that stay, by title, and why.
     """
@@ -33,10 +38,16 @@ class Estimate:
     products: list[Product]
     bytes: int
     left: dict[str, str]
-    _vectors: Vectors = field(repr=False)
+    _vectors: Vectors | None = field(repr=False)
 
     def build(self) -> Lowering:
-        """Make the matrices, one after the other, and the nodes that use them."""
+        """Make the matrices, one after the other, and the nodes that use them.
+
+        Raises:
+            Unliftable: they are too large for any machine.
+        """
+        if self._vectors is None:
+            raise Unliftable(f"explicit matrices of {self.bytes} bytes and more are too large to be made")
         model = self._vectors.model
         lowering = Lowering(products=self.products, left=self.left)
         lowering.roundings = roundings(_steps(self._vectors))
@@ -70,11 +81,16 @@ def plan(model: Model, known: shapes.Shapes, constants: Constants, selection: Se
     """
     selection.require_known(op for op in model.ops if op.standard and op.op_type in RULES)
     walk = Walk(model, Known(known, constants), selection, strict)
+    windows = list(walk.windows())
+    if sum(product.bytes_after for product in windows) > HOPELESS:
+        return Estimate(windows, sum(product.bytes_after for product in windows), walk.left, None)
     walk.run()
-    steps = _steps(walk.vectors)
     walk.left |= dict(_hidden(model))
-    products = [step.product() for step in steps if isinstance(step, Multiplied) and not step.untouched]
-    return Estimate(products, sum(step.bytes for step in steps), walk.left, walk.vectors)
+    steps = _steps(walk.vectors)
+    made = [step for step in steps if isinstance(step, Multiplied) and not step.untouched]
+    if all(isinstance(step.linear, FullyConnected) for step in made):
+        made = []  # FC nodes alone are what is wanted already
+    return Estimate([step.product() for step in made], sum(step.bytes for step in steps), walk.left, walk.vectors)
 
 
 def _hidden(model: Model) -> Iterator[tuple[str, str]]:

@@ -130,26 +130,27 @@ class Windows(Linear):
 
 @dataclass(frozen=True, kw_only=True)
 class Sums(Linear):
-    """Sums or means of features, each of which goes into one of them; with as many sums as features, a choice.
+    """Sums or means of features, each of which goes into one of them; with as many sums as features, nothing happens.
 
     Attributes:
-        reads: ``[entries]``, the rows.
-        into: ``[entries]``, the column of each.
-        factor: what each is multiplied by.
+        dims: of the features.
+        kept: dims of the sums: 1 along the axes that are summed.
+        factor: what each feature is multiplied by.
     """
 
-    reads: np.ndarray
-    into: np.ndarray
+    dims: tuple[int, ...]
+    kept: tuple[int, ...]
     factor: float = 1.0
 
     @property
     def nonzeros(self) -> int:
         """One for each feature."""
-        return len(self.into)
+        return self.rows
 
     def blocks(self) -> Iterator[Block]:
         """One block."""
-        yield Block(self.reads, self.into, lambda: np.array([self.factor]))
+        into = np.broadcast_to(np.arange(self.columns).reshape(self.kept), self.dims)
+        yield Block(np.arange(self.rows), into.ravel(), lambda: np.array([self.factor]))
 
 
 @dataclass(frozen=True, kw_only=True)

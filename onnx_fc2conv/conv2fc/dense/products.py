@@ -150,9 +150,7 @@ def reduction(op: Op, known: Known) -> Linear:
         op.refuse_if(not found and op.attr("noop_with_empty_axes", 0), "it changes nothing")
         axes = found or list(range(rank))
     op.refuse_if(0 in axes, "it mixes the images of a batch")
-    positions = np.arange(prod(dims)).reshape(dims)
     kept = tuple(1 if i + 1 in axes else d for i, d in enumerate(dims))
-    into = np.broadcast_to(np.arange(prod(kept)).reshape(kept), dims).ravel()
     count = prod(dims) // prod(kept)
     mean = op.op_type != "ReduceSum"
     return Sums(
@@ -162,8 +160,8 @@ def reduction(op: Op, known: Known) -> Linear:
         before=prod(kept) if mean else 0,
         bytes_before=0,
         rounds=mean,
-        reads=positions.ravel(),
-        into=into,
+        dims=dims,
+        kept=kept,
         factor=1 / count if mean else 1.0,
     )
 

@@ -89,6 +89,7 @@ class Multiplied(Step):
         base, reading: what it reads, and how.
         result: what is done to its results.
         named: whether the Gemm gets the node's name.
+        carried: bytes of the constants that are taken in.
     """
 
     op: Op
@@ -97,6 +98,7 @@ class Multiplied(Step):
     reading: Reading
     result: Reading = field(default_factory=Reading)
     named: bool = True
+    carried: int = 0
 
     @property
     def reads(self) -> list[Step]:
@@ -146,7 +148,7 @@ class Multiplied(Step):
             self.linear.columns,
             self.linear.before,
             entries,
-            self.linear.bytes_before,
+            self.linear.bytes_before + self.carried,
             self.bytes,
             zeros=1 - matrix.nonzeros(self.linear, self.reading) / entries,
         )

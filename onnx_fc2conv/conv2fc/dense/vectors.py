@@ -28,12 +28,14 @@ class Vector:
         dims: its own, without the first.
         reading: how.
         alone: whether nobody reads the base, or anything between it and this value, but what leads here.
+        carried: bytes of the constants that the reading comes from.
     """
 
     base: Step
     dims: tuple[int, ...]
     reading: Reading = field(default_factory=Reading)
     alone: bool = False
+    carried: int = 0
 
     @property
     def size(self) -> int:
@@ -127,7 +129,7 @@ class Vectors:
         vector = replace(vector, reading=vector.reading.settled(vector.base.size))
         if vector.reading.affine and self._fold(vector):
             self._move(vector.base, op)
-            vector = replace(vector, reading=Reading())
+            vector = replace(vector, reading=Reading(), carried=0)
         self._of[output] = vector
         if vector.plain and vector.base.computed:
             slot = self.slots.setdefault(op.index, Slot())
@@ -149,7 +151,7 @@ class Vectors:
             return
         if self._fold(vector):
             self._move(vector.base, op)
-            vector = replace(vector, reading=Reading())
+            vector = replace(vector, reading=Reading(), carried=0)
         elif self.strict or vector.reading.index is None:
             vector = self._written(op, output, vector)
         else:
@@ -169,6 +171,7 @@ class Vectors:
         if not (vector.alone and isinstance(step, Multiplied) and vector.reading.permutes(step.size)):
             return False
         step.result = step.result.then(vector.reading).settled(step.size)
+        step.carried += vector.carried
         return True
 
     def _move(self, step: Step, op: Op) -> None:
@@ -187,7 +190,7 @@ class Vectors:
         if not vector.plain:
             if self._read_once(name) and self._fold(vector):
                 self.slots[self._home[vector.base]].result = None  # its only reader is gone
-                vector = replace(vector, reading=Reading())
+                vector = replace(vector, reading=Reading(), carried=0)
             else:
                 vector = self._written(op, name, vector)
             self._of[name] = vector
@@ -226,5 +229,4 @@ class Vectors:
 
 def _itself(size: int) -> Sums:
     """The linear operator that changes nothing; what it reads is what it does."""
-    features = np.arange(size)
-    return Sums(rows=size, columns=size, what="order", before=0, bytes_before=0, reads=features, into=features)
+    return Sums(rows=size, columns=size, what="order", before=0, bytes_before=0, dims=(size,), kept=(size,))

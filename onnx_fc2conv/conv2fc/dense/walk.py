@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from ... import dtypes
 from ...errors import Unliftable
 from ...ops import Model, Op
 from ..convolution import CONVS
+from ..lowering import Product
 from ..selection import Selection
 from . import elementwise, joining, moves, products
 from .elementwise import ELEMENTWISE
-from .linear import Linear
+from .linear import Linear, Windows
 from .products import Known
+from .reading import Reading
 from .refused import reason_of
-from .steps import Multiplied
+from .steps import Flattened, Multiplied
 from .vectors import Vector, Vectors
 
 SPATIAL_DIMS = 3  #: dims, without the first, of a picture
@@ -42,18 +44,17 @@ class Walk:
             Unliftable: the size of a map is not known, or with ``strict``, a node is no product and not elementwise.
         """
         for op in self._needed():
-            if not all(name in self.known.constants.static for name in op.outputs if name):
-                if not (op.standard and not op.captured and not self._more_outputs(op) and self._visit(op)):
-                    self._stay(op)
-                for name in set(op.outputs) & set(self.model.outputs):
-                    self.vectors.close(op, name)
+            if not (op.standard and not op.captured and not self._more_outputs(op) and self._visit(op)):
+                self._stay(op)
+            for name in set(op.outputs) & set(self.model.outputs):
+                self.vectors.close(op, name)
 
-    def _needed(self) -> Iterable[Op]:
-        needed, found = set(self.model.outputs), []
+    def _needed(self) -> list[Op]:
+        needed, found, static = set(self.model.outputs), list[Op](), self.known.constants.static
         for op in reversed(self.model.ops):
             if needed.intersection(op.outputs):
                 needed.update(op.reads())
-                found.append(op)
+                found += [] if all(name in static for name in op.outputs if name) else [op]
         return found[::-1]
 
     def _more_outputs(self, op: Op) -> bool:
@@ -79,33 +80,53 @@ class Walk:
 
     def _stay(self, op: Op) -> None:
         """A node stays; with ``strict``, only one that computes each feature by itself may."""
+        if "Conv" in op.op_type and op.op_type not in products.RULES:
+            self.left[str(op)] = reason_of(op)
         if self.strict and not (op.standard and op.op_type in ELEMENTWISE | moves.VIEWS | moves.MOVES):
             raise op.refuse(self._reasons.get(str(op)) or reason_of(op))
 
     # -- products ------------------------------------------------------------------------------------------------------
 
-    def _product(self, op: Op) -> bool:
+    def windows(self) -> Iterator[Product]:
+        """What the products with sliding windows cost, if nothing is folded into them; from the shapes alone.
+
+        Raises:
+            Unliftable: the size of a map is not known.
+        """
+        for op in self._needed():
+            linear = self._linear(op) if op.op_type in products.RULES else None
+            if isinstance(linear, Windows):
+                elem_type = self.known.shapes.elem_types[op.inputs[0]]
+                base = Flattened(linear.rows, elem_type, op.inputs[0], (linear.rows,))
+                yield Multiplied(linear.columns, elem_type, op, linear, base, Reading()).product()
+
+    def _linear(self, op: Op) -> Linear | None:
+        """The matrix that a node is; ``None`` if it stays, for a reason that is noted."""
         reason = self.selection.reason_to_leave(op, False) or self._reason_to_leave(op)
         if reason is None:
             try:
-                linear = products.RULES[op.op_type](op, self.known)
+                return products.RULES[op.op_type](op, self.known)
             except Unliftable as e:
                 reason = e.reason
-        if reason is not None:
-            self._reasons[str(op)] = reason
-            self.left |= {str(op): reason} if op.op_type in CONVS else {}
+        self._reasons[str(op)] = reason
+        self.left |= {str(op): reason} if op.op_type in CONVS else {}
+        return None
+
+    def _product(self, op: Op) -> bool:
+        linear, name = self._linear(op), op.inputs[0]
+        if linear is None:
             return False
-        name, dims = op.inputs[0], self.known.dims(op.outputs[0])
         vector = self.vectors.of(name)
         assert vector is not None
         if not self.strict and _is_costly(linear, vector, op):
             return False
-        if vector.reading.repeats or _is_integer(vector.base.elem_type):
+        if vector.reading.repeats:
             self.vectors.flat(op, name)
             vector = self.vectors.of(name)
             assert vector is not None
         elem_type = self.known.shapes.elem_types[name]
-        self.vectors.compute(op, Multiplied(linear.columns, elem_type, op, linear, vector.base, vector.reading), dims)
+        step = Multiplied(linear.columns, elem_type, op, linear, vector.base, vector.reading, carried=vector.carried)
+        self.vectors.compute(op, step, self.known.dims(op.outputs[0]))
         return True
 
     def _reason_to_leave(self, op: Op) -> str | None:
@@ -139,7 +160,8 @@ class Walk:
         alone = self.vectors.alone(op.inputs[0]) and len(found) == 1
         for output, (places, dims, fill) in zip(op.outputs, found, strict=False):
             if output:
-                self.vectors.reads(op, output, Vector(vector.base, dims, vector.reading.moved(places, fill), alone))
+                reading = vector.reading.moved(places, fill)
+                self.vectors.reads(op, output, Vector(vector.base, dims, reading, alone, vector.carried))
         return True
 
     def _scaled(self, op: Op) -> bool:
@@ -155,9 +177,11 @@ class Walk:
         reading = vector.reading
         if vector.dims != dims:
             reading = reading.moved(elementwise.spread(vector.dims, dims))
-        self.vectors.reads(
-            op, op.outputs[0], Vector(vector.base, dims, reading.scaled(scale, shift), self.vectors.alone(name))
+        carried = vector.carried + sum(
+            products.stored_bytes(a, None) for n in op.inputs if n and (a := self.known.constants.get(n)) is not None
         )
+        after = Vector(vector.base, dims, reading.scaled(scale, shift), self.vectors.alone(name), carried)
+        self.vectors.reads(op, op.outputs[0], after)
         return True
 
 
@@ -165,7 +189,3 @@ def _is_costly(linear: Linear, vector: Vector, op: Op) -> bool:
     """True for what is no FC over all features, and does not stand between such: on each token, or inside of a norm."""
     norm = op.op_type.startswith("Reduce") and len(vector.dims) < SPATIAL_DIMS and not vector.base.computed
     return linear.tokens > 1 or norm
-
-
-def _is_integer(elem_type: int) -> bool:
-    return dtypes.name_of(elem_type) not in GEMM_TYPES

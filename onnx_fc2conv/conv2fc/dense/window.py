@@ -44,8 +44,13 @@ class Sliding:
 
     @property
     def pairs(self) -> int:
-        """Number of pairs of an output and a tap that meet a cell of the map."""
-        return int(self.inside.sum())
+        """Number of pairs of an output and a tap that meet a cell of the map, tap by tap."""
+        found = 0
+        for tap in range(self.window):
+            before = self.pad - tap * self.dilation  # cells of padding that are left to go when p is 0
+            first, last = -(-before // self.stride), -(-(before + self.size) // self.stride)
+            found += max(0, min(last, self.outputs) - max(first, 0))
+        return found
 
     def at(self, tap: int) -> tuple[np.ndarray, np.ndarray]:
         """The outputs at which a tap meets the map, and the cells that it meets there."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-from ..errors import NothingToConvert, Unliftable, UnreadableModel, UsageError
+from ..errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel, UsageError
 from ..geometry import METADATA_KEY as GEOMETRY
 from ..ops import Model, view
 from ..output_form import METADATA_KEY as OUTPUT_FORMS
@@ -16,8 +16,8 @@ from ..shapes import Shapes, declared_batch, infer
 from .flat import Flattened
 from .record import METADATA_KEY
 from .restored import FOUND, Restored
-from .sizes import Sizes, chosen_size, likely
-from .spenders import Spender, spenders
+from .sizes import Sizes, chosen_size, completed, likely
+from .spenders import SLIDING, Spender, spenders, vectors
 
 INITIALIZERS_ARE_INPUTS = 3  #: up to this IR version every initializer must be listed as a graph input
 BATCHES = (13, 17)  #: two numbers of images, to tell the batch from other dims
@@ -40,25 +40,31 @@ def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
         Unliftable: a head cannot be flattened, or fits no size.
         UsageError: a kernel does not cover its map at the size that was asked for.
     """
-    heads = spenders(model)
+    last = spenders(model)
+    heads = [s for s in last if s.begins_head]
+    known = Sizes(model, heads)
+    if not known.free and not (heads and known.fit({})):  # a model of one size, in which nothing covers its map
+        heads = vectors(model, _at(known, {}))
+        known = Sizes(model, heads)
     if not heads:
         raise NothingToConvert("no Conv whose kernel could cover its map stands in front of the outputs")
-    if all(s.why_not is not None and s.kernel for s in heads) and not any(_is_pool(s) for s in heads):
-        raise Unliftable(f"it {heads[0].why_not}, so it is no FC where its kernel covers its map", str(heads[0].op))
-    known = Sizes(model, heads)
     chosen, notes = _chosen(known, sizes)
     at = _at(known, chosen)
     flattened = Flattened(model, at, {s.op.index: s for s in heads})
     flattened.run()
     if not flattened.rows:
-        raise NothingToConvert("no Conv behind the last pool sees all of its input")
-    grids = dict(_drop_grids(flattened, known, chosen, at))
+        raise _no_fc(heads)
+    grids = dict(_drop_grids(flattened, known, chosen, last))
     proto = _assembled(flattened, known, chosen)
     return Restored(proto, FOUND, _trained(proto), tuple(flattened.rows), tuple(notes), grids)
 
 
-def _is_pool(spender: Spender) -> bool:
-    return "Pool" in spender.op.op_type or spender.op.op_type.startswith("Reduce")
+def _no_fc(heads: list[Spender]) -> Fc2ConvError:
+    """Why the beginnings of heads have led to no FC."""
+    for spender in heads:
+        if spender.op.op_type in SLIDING:
+            return Unliftable(f"it {spender.why_not}, so it is no FC where its kernel covers its map", str(spender.op))
+    return NothingToConvert("no Conv behind the last pool sees all of its input")
 
 
 def _chosen(known: Sizes, asked: tuple[Size, ...]) -> tuple[Chosen, list[str]]:
@@ -107,30 +113,33 @@ def _at(known: Sizes, chosen: Chosen) -> Shapes:
         raise Unliftable(e.reason) from e
 
 
-def _drop_grids(flattened: Flattened, known: Sizes, chosen: Chosen, at: Shapes) -> Iterator[tuple[str, int]]:
+def _drop_grids(flattened: Flattened, known: Sizes, chosen: Chosen, last: list[Spender]) -> Iterator[tuple[str, int]]:
     """Give every output of a head its own axes, without the grid's."""
+    at = flattened.shapes
     first = at.of(known.spenders[0].op.outputs[0]) or (0, 0, 1, 1)
     grid = len(first) - 2
     try:
         larger = known.shapes({symbol: 2 * n for symbol, n in _probed(known, chosen).items()})
     except UnreadableModel:
         larger = at
+    covering = [s for s in last if not s.kernel or s.kernel == (at.of(s.op.inputs[0]) or ())[2:]]
+    behind = _behind(flattened.model, covering)
     for name in flattened.model.outputs:
         dims, grown = at.of(name) or (), larger.of(name) or ()
         on_grid = len(dims) == len(grown) > grid and set(dims[-grid:]) == {1} and min(grown[-grid:]) > 1
         if name in flattened.flat:
             yield name, grid
-        elif on_grid and name in flattened.cells | _behind(flattened):
+        elif on_grid and name in behind:
             flattened.drop_grid(name, grid)
             yield name, grid
         else:
             yield name, 0
 
 
-def _behind(flattened: Flattened) -> set[str]:
-    """All values behind the beginnings of the heads."""
-    found = {o for s in flattened.spenders.values() for o in s.op.outputs if o}
-    for op in flattened.model.ops:
+def _behind(model: Model, covering: list[Spender]) -> set[str]:
+    """All values behind some nodes, and theirs."""
+    found = {o for s in covering for o in s.op.outputs if o}
+    for op in model.ops:
         if any(name in found for name in op.reads()):
             found |= {o for o in op.outputs if o}
     return found
@@ -142,7 +151,7 @@ def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen) -> ModelProto
     proto.CopyFrom(model.proto)
     graph = proto.graph
     del graph.node[:]
-    graph.node.extend(flattened.nodes)
+    graph.node.extend(_live(flattened))
     _exchange_initializers(flattened, graph, proto.ir_version)
     for symbol, size in chosen.items():
         for name, axis in known.free[symbol]:
@@ -156,6 +165,19 @@ def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen) -> ModelProto
     proto.metadata_props.extend(rest.metadata_props)
     _declare_outputs(proto, model.folder)
     return proto
+
+
+def _live(flattened: Flattened) -> list[NodeProto]:
+    """The nodes without those that only replaced ones used; what was unused before stays."""
+    model = flattened.model
+    needed = set(model.outputs) | {name for op in model.ops for name in op.captured}
+    live: list[NodeProto] = []
+    for node in reversed(flattened.nodes):
+        unused_before = not any(o in model.consumers for o in node.output)
+        if unused_before or any(o in needed for o in node.output):
+            needed.update(node.input)
+            live.append(node)
+    return live[::-1]
 
 
 def _exchange_initializers(flattened: Flattened, graph: GraphProto, ir_version: int) -> None:
@@ -207,7 +229,7 @@ def _declare_outputs(proto: ModelProto, folder: str) -> None:
     """Outputs have the dims that follow from the inputs', and the batch's name where they have a batch."""
     model = view(proto, folder)
     batch = declared_batch(model)
-    shapes = [infer(model, n) for n in ((batch,) if batch else BATCHES)]
+    shapes = [completed(model, infer(model, n)) for n in ((batch,) if batch else BATCHES)]
     name = next((v.type.tensor_type.shape.dim[0].dim_param for v in model.inputs if v.type.tensor_type.shape.dim), "")
     for value in proto.graph.output:
         dims = [s.of(value.name) for s in shapes]

@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from ..dtypes import numpy_type
 from ..errors import UnreadableModel
 from ..ops import Model
-from .bits import bits, listed, size_of, whole, with_data
+from .bits import bits, listed, size_of, whole, with_data, without_data
 from .recipes import Recipe
 from .record import DAMAGE, METADATA_KEY, Lost, Record, Run, damaged
 from .restored import IDENTICAL, RECORDED, Edited, Restored, Row
@@ -108,6 +108,7 @@ class _Restoring:
                 )
 
     def _make(self, target: TensorProto, recipe: Recipe, typed: bool) -> None:
+        target.CopyFrom(without_data(target))
         source = recipe.source.tensors(self.sources)[0]
         fits = recipe.source.fits(target, self.sources) and size_of(target) <= LARGEST_TENSOR
         values = recipe.source.bits(self.sources, self.model.folder) if fits else None
