@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_fc2conv import dtypes
 from onnx_fc2conv.conv2fc.dense import steps
@@ -286,7 +286,11 @@ CASES = {
         {"w": (4, 2, 3, 1, 2), "u": (4, 2, 2, 2, 1)},
         (2, 3, 3, 2),
     ),
-    "nothing but an FC": Case("c = Flatten (x)\ny = Gemm (c, f)", "Flatten Gemm", {"f": (40, 3)}),
+    "sums and FC nodes alone stay": Case(
+        "m = ReduceSum (x, axes)\nc = Flatten (m)\nu = MatMul (c, f)\ny = Add (u, g)",
+        "ReduceSum Flatten MatMul Add",
+        {"axes": np.array([2, 3]), "f": (2, 3), "g": (3,)},
+    ),
     "any activation": Case(
         "a = Conv (x, w)\nr = Relu (a)\ny = Sin (r)", "Flatten Gemm Relu Sin Reshape", {"w": (4, 2, 3, 3)}
     ),
@@ -422,6 +426,37 @@ def test_what_a_shape_is_computed_from_is_not_lost() -> None:
     assert built(stays).op_types == "Flatten Gemm Relu Reshape Shape Gemm Cast".split()
     assert_equal_bits(gone, built(gone))
     assert_equal_bits(stays, built(stays))
+
+
+FUSED = {
+    "Relu": ('activation="Relu"', "Relu", ""),
+    "a slope": ('activation="LeakyRelu", activation_params=[0.5]', "LeakyRelu", ""),
+    "nothing": ("", "", ""),
+    "a summand": ('activation="Relu"', None, "adds another value behind its product"),
+    "a hard swish": ('activation="HardSwish"', None, "its activation 'HardSwish' is not known"),
+}
+
+
+@pytest.mark.parametrize("what", FUSED)
+def test_products_with_an_activation(what: str) -> None:
+    """Those of onnxruntime's own domain, which its optimiser writes, become two standard nodes each."""
+    attributes, activation, reason = FUSED[what]
+    summand, first = (", z", "z = Conv (x, w, b)\n") if "summand" in what else ("", "")
+    text = f"""{first}a = com.microsoft.FusedConv <{attributes}> (x, w, b{summand})
+    v = Flatten (a)
+    u = com.microsoft.FusedGemm <activation="LeakyRelu", activation_alpha=0.5, transB=1> (v, f, g)
+    y = Abs (u)"""
+    weights = {"w": (4, 2, 3, 3), "b": (4,), "f": (5, 24), "g": (5,)}
+    model = network(text.replace(" <>", ""), (2, 5, 4), weights, 10)
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 5]))
+    found = built(model)
+    if reason:
+        assert list(found.estimate.left.values()) == [reason]
+        assert "FusedConv" in found.op_types
+    else:
+        chain = ["Flatten", "Gemm", *([activation] if activation else []), "Gemm", "LeakyRelu", "Abs"]
+        assert found.op_types == chain
+    assert_equal_bits(model, found)
 
 
 def test_roundings_are_those_of_the_longest_path() -> None:

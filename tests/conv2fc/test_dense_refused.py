@@ -58,7 +58,7 @@ SELECTED = [
     (Selection(only=("conv_0",)), "Flatten Gemm Relu Reshape Conv Flatten MatMul", {"conv_2": "--only names others"}),
     (Selection(skip=("conv_0",)), "Conv Relu Flatten Gemm Gemm", {"conv_0": "--skip names it"}),
     (Selection(skip=("matmul*",)), "Flatten Gemm Relu Gemm MatMul", {}),
-    (Selection(skip=("conv*",)), "Conv Relu Conv Flatten Gemm", {"conv_0": "--skip names", "conv_2": "--skip names"}),
+    (Selection(skip=("conv*",)), "Conv Relu Conv Flatten MatMul", {"conv_0": "--skip names", "conv_2": "--skip names"}),
 ]
 
 

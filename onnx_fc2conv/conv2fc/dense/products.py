@@ -15,6 +15,7 @@ from ...ops import Array, Op
 from ...shapes import Shapes
 from ...tensors import bytes_for
 from .. import convolution
+from ..matmul import fused
 from .linear import FullyConnected, Linear, Sums, Windows
 from .window import Sliding
 
@@ -212,9 +213,13 @@ def matmul(op: Op, known: Known) -> Linear:
     )
 
 
+#: of another domain: a product with an activation behind it
+FUSED = frozenset(("com.microsoft.FusedConv", "com.microsoft.FusedGemm"))
 RULES: dict[str, Callable[[Op, Known], Linear]] = {
     "AveragePool": average_pool,
     "Conv": conv,
+    "FusedConv": conv,
+    "FusedGemm": gemm,
     "ConvTranspose": conv_transpose,
     "Gemm": gemm,
     "GlobalAveragePool": reduction,
@@ -222,6 +227,29 @@ RULES: dict[str, Callable[[Op, Known], Linear]] = {
     "ReduceMean": reduction,
     "ReduceSum": reduction,
 }
+
+
+def is_product(op: Op) -> bool:
+    """True for an operator that is a product with a matrix, if that is constant."""
+    return op.op_type in RULES and (op.standard or op.kind in FUSED)
+
+
+def activation(op: Op) -> tuple[str, dict[str, float]]:
+    """What a product has behind it: op_type and attributes; nothing for most of them.
+
+    Raises:
+        Unliftable: something that is not known, or a summand.
+    """
+    if op.kind not in FUSED:
+        return "", {}
+    kind, numbers = op.attr("activation", ""), list(op.attr("activation_params") or [])
+    kind = kind.decode() if isinstance(kind, bytes) else kind
+    op.refuse_if(len(op.inputs) > 3 and op.inputs[3], "adds another value behind its product")
+    op.refuse_if(kind not in fused.PARAMETERS, f"its activation '{kind}' is not known")
+    names = fused.PARAMETERS[kind]
+    given = {name: op.attr(f"activation_{name}") for name in names}
+    found = dict(zip(names, numbers, strict=False)) | {n: v for n, v in given.items() if v is not None}
+    return kind, found
 
 
 def described(window: Sequence[int], strides: Sequence[int], dilations: Sequence[int], group: int) -> str:
