@@ -68,6 +68,7 @@ def conv(op: Op, known: Known) -> Linear:
     dims = known.dims(op.inputs[0])
     read = convolution.read(op, known.shapes, weight.shape)
     op.refuse_if(dims[0] != weight.shape[1] * read.group, f"its kernel does not fit a map of {dims[0]} channels")
+    _require_valid(op, bias, read.units)
     axes = []
     for i, (size, outputs, pads) in enumerate(zip(dims[1:], read.output_size, read.pads, strict=True)):
         assert outputs is not None, "known where the map's size is"
@@ -95,6 +96,7 @@ def conv_transpose(op: Op, known: Known) -> Linear:
     weight, bias = known.stored(op, 1), known.stored(op, 2)
     assert weight is not None
     dims, gives, group = known.dims(op.inputs[0]), known.dims(op.outputs[0]), op.attr("group", 1)
+    _require_valid(op, bias, weight.shape[1] * group)
     given = _auto_pad(op) != "NOTSET" or op.attr("output_shape")
     op.refuse_if(given, "its pads follow from auto_pad or output_shape")
     window, strides, dilations, before, after = _sliding(op, weight.shape[2:])
@@ -270,6 +272,13 @@ def _for_each_position(bias: Array | None, positions: int) -> Callable[[], np.nd
     if bias is None:
         return None
     return lambda: np.repeat(bias.values.astype(np.float64), positions)
+
+
+def _require_valid(op: Op, bias: Array | None, units: int) -> None:
+    """Refuse a bias of another size, and pads of an unknown kind."""
+    op.refuse_if(bias is not None and bias.shape != (units,), f"its bias is not one number for each of {units} units")
+    known = ("NOTSET", "VALID", *convolution.SAME)
+    op.refuse_if(_auto_pad(op) not in known, f"its auto_pad '{_auto_pad(op)}' is not known")
 
 
 def _auto_pad(op: Op) -> str:
