@@ -17,6 +17,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv.verification.saturation import saturates
+from tests.reverse.models import image, run
+from tests.reverse.models import model as convolutions
 
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = ("lenet", "reference_detector", "two_heads_prelu")
@@ -93,3 +95,24 @@ def test_a_dynamically_quantised_model_is_refused(tmp_path: Path) -> None:
     quantization.quantize_dynamic(MODELS / "lenet.onnx", target, op_types_to_quantize=["Gemm", "MatMul"])
     with pytest.raises(fc2conv.Unliftable, match="its scale is computed over the whole tensor"):
         fc2conv.convert(onnx.load(target))
+
+
+def test_an_int4_quantiser_of_matrix_products_takes_convolutions() -> None:
+    """That is what they are written as products for. Every block of weights holds a -8, so its scale is 1 and exact."""
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    rng = np.random.default_rng(5)
+    weights = {"w": rng.integers(-8, 8, (6, 32, 3, 3)).astype(np.float32)}
+    weights["w"][:, 0] = -8
+    weights["v"] = rng.integers(-8, 8, (5, 32, 1, 1)).astype(np.float32)
+    weights["v"][:, 0] = -8
+    text = "a = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w)\nb = Conv(x, v)"
+    original = convolutions(text, weights, ("N", 32, "height", "width"), {"a": 4, "b": 4})
+    quantiser = MatMulNBitsQuantizer(
+        fc2conv.convolution_to_matmul(original).model, block_size=32, is_symmetric=True, accuracy_level=1
+    )
+    quantiser.process()
+    made = quantiser.model.model
+    assert [n.op_type for n in made.graph.node if "MatMul" in n.op_type] == ["MatMulNBits"] * 2
+    x = image(2, 32, 9, 6)
+    assert all(np.array_equal(a, b) for a, b in zip(run(made, x), run(original, x), strict=True))
