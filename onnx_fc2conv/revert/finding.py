@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-from ..errors import NothingToConvert, Unliftable, UnreadableModel, UsageError
+from ..errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel, UsageError
 from ..geometry import METADATA_KEY as GEOMETRY
 from ..ops import Model, view
 from ..output_form import METADATA_KEY as OUTPUT_FORMS
@@ -17,7 +17,7 @@ from .flat import Flattened
 from .record import METADATA_KEY
 from .restored import FOUND, Restored
 from .sizes import Sizes, chosen_size, completed, likely
-from .spenders import Spender, spenders
+from .spenders import SLIDING, Spender, spenders, vectors
 
 INITIALIZERS_ARE_INPUTS = 3  #: up to this IR version every initializer must be listed as a graph input
 BATCHES = (13, 17)  #: two numbers of images, to tell the batch from other dims
@@ -42,24 +42,29 @@ def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
     """
     last = spenders(model)
     heads = [s for s in last if s.begins_head]
+    known = Sizes(model, heads)
+    if not known.free and not (heads and known.fit({})):  # a model of one size, in which nothing covers its map
+        heads = vectors(model, _at(known, {}))
+        known = Sizes(model, heads)
     if not heads:
         raise NothingToConvert("no Conv whose kernel could cover its map stands in front of the outputs")
-    if all(s.why_not is not None and s.kernel for s in heads) and not any(_is_pool(s) for s in heads):
-        raise Unliftable(f"it {heads[0].why_not}, so it is no FC where its kernel covers its map", str(heads[0].op))
-    known = Sizes(model, heads)
     chosen, notes = _chosen(known, sizes)
     at = _at(known, chosen)
     flattened = Flattened(model, at, {s.op.index: s for s in heads})
     flattened.run()
     if not flattened.rows:
-        raise NothingToConvert("no Conv behind the last pool sees all of its input")
+        raise _no_fc(heads)
     grids = dict(_drop_grids(flattened, known, chosen, last))
     proto = _assembled(flattened, known, chosen)
     return Restored(proto, FOUND, _trained(proto), tuple(flattened.rows), tuple(notes), grids)
 
 
-def _is_pool(spender: Spender) -> bool:
-    return "Pool" in spender.op.op_type or spender.op.op_type.startswith("Reduce")
+def _no_fc(heads: list[Spender]) -> Fc2ConvError:
+    """Why the beginnings of heads have led to no FC."""
+    for spender in heads:
+        if spender.op.op_type in SLIDING:
+            return Unliftable(f"it {spender.why_not}, so it is no FC where its kernel covers its map", str(spender.op))
+    return NothingToConvert("no Conv behind the last pool sees all of its input")
 
 
 def _chosen(known: Sizes, asked: tuple[Size, ...]) -> tuple[Chosen, list[str]]:
@@ -146,7 +151,7 @@ def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen) -> ModelProto
     proto.CopyFrom(model.proto)
     graph = proto.graph
     del graph.node[:]
-    graph.node.extend(flattened.nodes)
+    graph.node.extend(_live(flattened))
     _exchange_initializers(flattened, graph, proto.ir_version)
     for symbol, size in chosen.items():
         for name, axis in known.free[symbol]:
@@ -160,6 +165,19 @@ def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen) -> ModelProto
     proto.metadata_props.extend(rest.metadata_props)
     _declare_outputs(proto, model.folder)
     return proto
+
+
+def _live(flattened: Flattened) -> list[NodeProto]:
+    """The nodes without those that only replaced ones used; what was unused before stays."""
+    model = flattened.model
+    needed = set(model.outputs) | {name for op in model.ops for name in op.captured}
+    live: list[NodeProto] = []
+    for node in reversed(flattened.nodes):
+        unused_before = not any(o in model.consumers for o in node.output)
+        if unused_before or any(o in needed for o in node.output):
+            needed.update(node.input)
+            live.append(node)
+    return live[::-1]
 
 
 def _exchange_initializers(flattened: Flattened, graph: GraphProto, ir_version: int) -> None:

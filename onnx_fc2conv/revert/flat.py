@@ -14,10 +14,10 @@ from math import prod
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from ..ops import BROADCASTING, UNARY, Model, Op
+from ..ops import BROADCASTING, UNARY, VIEWS, Model, Op
 from ..shapes import Shapes
 from .restored import Row
-from .spenders import Spender, kernel_dims
+from .spenders import Spender, kernel_dims, vector_of
 
 SAME_BITS = "the bits of the converted model's kernel"
 BIAS_IS_OPTIONAL = 11  #: first opset in which a Gemm may go without
@@ -66,6 +66,9 @@ class Flattened:
             spender = self.spenders.get(op.index)
             if spender is not None and spender.why_not is None:
                 self._fc(op)
+            elif spender is not None and self._is_flattening(op):
+                self._emit("Flatten", [op.inputs[0]], op.outputs[0], op)
+                self.flat.add(op.outputs[0])
             elif spender is not None:
                 self._keep(op)
                 self.cells |= {name for name in op.outputs if name and self._is_cell(name)}
@@ -105,7 +108,7 @@ class Flattened:
             self._keep(op).input[:] = names
         elif self._along_features(op):
             self._with_axis(op)
-        elif self._pools_grid(op):
+        elif self._pools_grid(op) or self._drops_grid(op):
             self._emit("Identity", [x], op.outputs[0], op)
         else:
             return False
@@ -122,7 +125,11 @@ class Flattened:
     def _fc(self, op: Op) -> None:
         """A Conv that sees all of its input, as a Gemm."""
         x, weight = op.inputs[:2]
-        if x not in self.flat:
+        producer = self.model.producer.get(x)
+        vector = vector_of(producer, self.shapes) if producer is not None else None
+        if vector is not None:
+            x = vector
+        elif x not in self.flat:
             x = self._once("Flatten", x, lambda result: helper.make_node("Flatten", [x], [result], axis=1))
         dims = kernel_dims(self.model, op)
         matrix = self._matrix(weight, dims if weight in self.model.constants else None)
@@ -185,6 +192,18 @@ class Flattened:
         plain = op.attr("group", 1) == 1 and not any(pads) and self._is_cell(op.inputs[0])
         return plain and dims is not None and len(dims) > 2 and set(dims[2:]) == {1} and self._is_cell(op.outputs[0])
 
+    def _is_flattening(self, op: Op) -> bool:
+        """Whether a grouped Conv lists the values of its window: its kernels are one-hot."""
+        dims, array = kernel_dims(self.model, op), self.model.constants.get(op.inputs[-1])
+        if op.op_type != "Conv" or dims is None or len(op.inputs) != 2 or array is None or dims[1] != 1:
+            return False
+        cells = prod(dims[2:])
+        plain = not any(op.attr("pads", ())) and all(n == 1 for n in op.attr("dilations", ()))
+        if not plain or op.attr("group", 1) * cells != dims[0] or not self._is_cell(op.outputs[0]):
+            return False
+        one_hot = np.tile(np.eye(cells, dtype=array.values.dtype), (dims[0] // cells, 1)).reshape(dims)
+        return np.array_equal(array.values, one_hot)
+
     def _is_same(self, op: Op) -> bool:
         """Whether an operator does the same to a flat value, with its other operands as they are."""
         rest = [name for name in op.inputs[1:] if name]
@@ -231,6 +250,11 @@ class Flattened:
             array = self.model.constants.get(op.inputs[1])
             axes = array.ints() if array is not None else None
         return axes is not None and sorted(a % len(dims) for a in axes) == list(range(2, len(dims)))
+
+    def _drops_grid(self, op: Op) -> bool:
+        """Whether a view makes ``[N, K]`` of a value whose grid has one cell."""
+        before, after = self.shapes.of(op.inputs[0]), self.shapes.of(op.outputs[0])
+        return op.op_type in VIEWS and before is not None and after == before[:2]
 
     # -- constants -----------------------------------------------------------------------------------------------------
 

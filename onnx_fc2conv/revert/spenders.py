@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
-from ..ops import REDUCTIONS, Model, Op
+from ..ops import REDUCTIONS, VIEWS, Model, Op
+from ..shapes import Shapes
 
 SLIDING = frozenset("Conv ConvInteger QLinearConv FusedConv ConvTranspose DeformConv".split())
 POOLS = frozenset("AveragePool MaxPool LpPool".split())
@@ -74,6 +75,25 @@ def spenders(model: Model) -> list[Spender]:
             kernel = kernel_of(model, op) or ()
             found.append(Spender(op, kernel, _why_no_fc(model, op, kernel), op.index in in_front_of_conv))
     return found
+
+
+def vectors(model: Model, shapes: Shapes) -> list[Spender]:
+    """Views that give a vector a grid of one cell, in front of Convs: how a model of one size has its FC nodes."""
+    before_conv = _upstream(model, {op.index for op in model.ops if op.op_type in SLIDING})
+    return [
+        Spender(op, (), "is a view", True)
+        for op in model.ops
+        if op.op_type in VIEWS and op.index in before_conv and vector_of(op, shapes) is not None
+    ]
+
+
+def vector_of(op: Op, shapes: Shapes) -> str | None:
+    """The ``[N, K]`` that a view has made ``[N, K, 1, 1]`` of; ``None`` if it does something else."""
+    if op.op_type not in VIEWS:
+        return None
+    before, after = shapes.of(op.inputs[0]), shapes.of(op.outputs[0])
+    widened = before is not None and after is not None and len(before) == 2 < len(after)
+    return op.inputs[0] if widened and after == (*(before or ()), *[1] * (len(after or ()) - 2)) else None
 
 
 def _looks(model: Model, op: Op, in_front_of_conv: bool) -> bool:
