@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-from ..errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel, UsageError
+from ..errors import NothingToConvert, Unliftable, UnreadableModel, UsageError
 from ..geometry import METADATA_KEY as GEOMETRY
 from ..ops import Model, view
 from ..output_form import METADATA_KEY as OUTPUT_FORMS
@@ -47,7 +47,7 @@ def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
         heads = vectors(model, _at(known, {}))
         known = Sizes(model, heads)
     if not heads:
-        raise NothingToConvert("no Conv whose kernel could cover its map stands in front of the outputs")
+        raise _no_fc(last)
     chosen, notes = _chosen(known, sizes)
     at = _at(known, chosen)
     flattened = Flattened(model, at, {s.op.index: s for s in heads})
@@ -59,12 +59,15 @@ def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
     return Restored(proto, FOUND, _trained(proto), tuple(flattened.rows), tuple(notes), grids)
 
 
-def _no_fc(heads: list[Spender]) -> Fc2ConvError:
-    """Why the beginnings of heads have led to no FC."""
-    for spender in heads:
+def _no_fc(last: list[Spender]) -> NothingToConvert:
+    """Why the last nodes that look at more than one cell have led to no FC."""
+    for spender in last:
         if spender.op.op_type in SLIDING:
-            return Unliftable(f"it {spender.why_not}, so it is no FC where its kernel covers its map", str(spender.op))
-    return NothingToConvert("no Conv behind the last pool sees all of its input")
+            reason = (
+                f"it {spender.why_not}, so it is no FC where its kernel covers its map, and there is none behind it"
+            )
+            return NothingToConvert(reason, str(spender.op))
+    return NothingToConvert("no Conv behind the last node that looks at more than one cell sees all of its input")
 
 
 def _chosen(known: Sizes, asked: tuple[Size, ...]) -> tuple[Chosen, list[str]]:
@@ -128,7 +131,7 @@ def _drop_grids(flattened: Flattened, known: Sizes, chosen: Chosen, last: list[S
         dims, grown = at.of(name) or (), larger.of(name) or ()
         on_grid = len(dims) == len(grown) > grid and set(dims[-grid:]) == {1} and min(grown[-grid:]) > 1
         if name in flattened.flat:
-            yield name, grid
+            yield name, max(len(dims) - 2, 0)
         elif on_grid and name in behind:
             flattened.drop_grid(name, grid)
             yield name, grid
