@@ -44,16 +44,13 @@ def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
     heads = [s for s in last if s.begins_head]
     known = Sizes(model, heads)
     if not known.free and not (heads and known.fit({})):  # a model of one size, in which nothing covers its map
-        heads = vectors(model, _at(known, {}))
-        known = Sizes(model, heads)
-    if not heads:
-        raise _no_fc(last)
+        known = Sizes(model, [])
     chosen, notes = _chosen(known, sizes)
     at = _at(known, chosen)
-    flattened = Flattened(model, at, {s.op.index: s for s in heads})
+    flattened = Flattened(model, at, {s.op.index: s for s in (*known.spenders, *vectors(model, at))})
     flattened.run()
     if not flattened.rows:
-        raise _no_fc(heads)
+        raise _no_fc(last)
     grids = dict(_drop_grids(flattened, known, chosen, last))
     proto = _assembled(flattened, known, chosen)
     return Restored(proto, FOUND, _trained(proto), tuple(flattened.rows), tuple(notes), grids)
@@ -63,10 +60,8 @@ def _no_fc(last: list[Spender]) -> NothingToConvert:
     """Why the last nodes that look at more than one cell have led to no FC."""
     for spender in last:
         if spender.op.op_type in SLIDING:
-            reason = (
-                f"it {spender.why_not}, so it is no FC where its kernel covers its map, and there is none behind it"
-            )
-            return NothingToConvert(reason, str(spender.op))
+            reason = f"it {spender.why_not or 'has a kernel that does not cover its map'}, so it is no FC"
+            return NothingToConvert(f"{reason}, and there is none behind it", str(spender.op))
     return NothingToConvert("no Conv behind the last node that looks at more than one cell sees all of its input")
 
 
@@ -119,8 +114,7 @@ def _at(known: Sizes, chosen: Chosen) -> Shapes:
 def _drop_grids(flattened: Flattened, known: Sizes, chosen: Chosen, last: list[Spender]) -> Iterator[tuple[str, int]]:
     """Give every output of a head its own axes, without the grid's."""
     at = flattened.shapes
-    first = at.of(known.spenders[0].op.outputs[0]) or (0, 0, 1, 1)
-    grid = len(first) - 2
+    grid = max((len(at.of(s.op.inputs[0]) or ()) - 2 for s in known.spenders), default=2)
     try:
         larger = known.shapes({symbol: 2 * n for symbol, n in _probed(known, chosen).items()})
     except UnreadableModel:

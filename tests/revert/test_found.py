@@ -375,6 +375,15 @@ def test_what_is_no_head_is_refused(edit: Callable[[ModelProto], None], error: t
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_of_one_size_that_no_kernel_covers_is_refused() -> None:
+    model = sliding([2], [1], 3)
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 7
+    with pytest.raises(
+        fc2conv.NothingToConvert, match="Conv 'fc': it has a kernel that does not cover its map, so it is"
+    ):
+        revert.found(view(model))
+
+
 def test_a_model_without_a_conv_is_refused() -> None:
     model = network(Head("y = Relu (map)"))
     model.graph.node[0].CopyFrom(helper.make_node("Relu", ["x"], ["map"]))
