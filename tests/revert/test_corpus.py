@@ -1,8 +1,7 @@
-"""Models of real exporters, outside of this repository, there and back: the same file, the same weights, the same answers."""
+"""Models of real exporters, outside of this repository, there and back: the same nodes, weights and answers."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv import model_io, revert
-from onnx_fc2conv.ops import FULLY_CONNECTED
+from onnx_fc2conv.dtypes import tolerance
 
 from ..networks import session
 from ..test_corpus import CORPUS, MODELS, expected_refusal, needs_corpus
@@ -61,7 +60,7 @@ def test_a_model_comes_back(entry: dict[str, Any], tmp_path: Path) -> None:
     assert found is not None
     original = model_io.parse(path)
     assert found.identical
-    assert bool(found.rows) == any(n.op_type in FULLY_CONNECTED for n in original.graph.node) or found.rows
+    assert found.rows or entry not in FLAT
     outside = any(t.data_location == TensorProto.EXTERNAL for t in original.graph.initializer)
     assert without_places(found.proto) == without_places(original)
     assert bool(found.notes) == outside
@@ -71,29 +70,27 @@ def test_a_model_comes_back(entry: dict[str, Any], tmp_path: Path) -> None:
         assert all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in pairs)
 
 
+TERMS = 2**14  #: more than any sum of these models has
+
+
 @needs_corpus
-@pytest.mark.parametrize("entry", FLAT[::4], ids=[m["path"] for m in FLAT[::4]])
+@pytest.mark.parametrize("entry", FLAT[::3], ids=[m["path"] for m in FLAT[::3]])
 def test_a_head_is_found_without_the_record(entry: dict[str, Any]) -> None:
-    """A size that fits is found, and at the trained one the answers are the original's, but for rounding."""
+    """Some size is found, and at the trained one the answers are the original's, but for rounding."""
     path = CORPUS / entry["path"]
     converted = fc2conv.convert(path, verify=False).model
     del converted.metadata_props[:]
     model = view(converted)
     model.folder = str(path.parent)
-    guessed = revert.found(model)
+    assert revert.found(model).rows
     original = model_io.parse(path)
     feeds = images(original)
-    spatial = {
-        name: [i for i, d in enumerate(dims) if i and d != feeds[name].shape[i]]
-        for name, dims in guessed.trained.items()
-    }
-    if any(spatial.values()):
-        assert any("may be any from" in note for note in guessed.notes)
-        pytest.skip("several sizes fit, and the likely one is not this model's")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pairs = zip(answers(original, path.parent, feeds), answers(guessed.proto, path.parent, feeds), strict=True)
+    axes = [(v.name, i) for v in model.inputs for i, d in enumerate(v.type.tensor_type.shape.dim) if i and d.dim_param]
+    size = tuple(feeds[name].shape[i] for name, i in axes if name == axes[0][0])
+    found = revert.found(model, (size,))
+    pairs = zip(answers(original, path.parent, feeds), answers(found.proto, path.parent, feeds), strict=True)
     for a, b in pairs:
         assert a.shape == b.shape
-        scale = float(np.abs(a.astype(np.float64)).max(initial=1e-6))
-        assert np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0) <= 1e-3 * scale
+        bound = tolerance(helper.np_dtype_to_tensor_dtype(a.dtype), TERMS, len(original.graph.node))
+        scale = np.abs(a.astype(np.float64)).max(initial=0)
+        assert np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0) <= bound * scale
