@@ -52,7 +52,7 @@ def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
     if not flattened.rows:
         raise _no_fc(last)
     grids = dict(_drop_grids(flattened, known, chosen, last))
-    proto = _assembled(flattened, known, chosen)
+    proto = _assembled(flattened, known, chosen, grids)
     return Restored(proto, FOUND, _trained(proto), tuple(flattened.rows), tuple(notes), grids)
 
 
@@ -142,7 +142,7 @@ def _behind(model: Model, covering: list[Spender]) -> set[str]:
     return found
 
 
-def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen) -> ModelProto:
+def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen, grids: dict[str, int]) -> ModelProto:
     """The model with the nodes that were written."""
     model, proto = flattened.model, ModelProto()
     proto.CopyFrom(model.proto)
@@ -160,7 +160,7 @@ def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen) -> ModelProto
     rest = ModelProto(metadata_props=kept)
     del proto.metadata_props[:]
     proto.metadata_props.extend(rest.metadata_props)
-    _declare_outputs(proto, model.folder)
+    _declare_outputs(proto, model.folder, grids)
     return proto
 
 
@@ -222,7 +222,7 @@ def _drop_value_info(model: Model, graph: GraphProto, flattened: Flattened) -> N
     graph.value_info.extend(copies)
 
 
-def _declare_outputs(proto: ModelProto, folder: str) -> None:
+def _declare_outputs(proto: ModelProto, folder: str, grids: dict[str, int]) -> None:
     """Outputs have the dims that follow from the inputs', and the batch's name where they have a batch."""
     model = view(proto, folder)
     batch = declared_batch(model)
@@ -230,7 +230,9 @@ def _declare_outputs(proto: ModelProto, folder: str) -> None:
     name = next((v.type.tensor_type.shape.dim[0].dim_param for v in model.inputs if v.type.tensor_type.shape.dim), "")
     for value in proto.graph.output:
         dims = [s.of(value.name) for s in shapes]
-        if dims[0] is None or dims[-1] is None or not value.type.HasField("tensor_type"):
+        declared = value.type.tensor_type.shape.dim
+        if dims[0] is None or dims[-1] is None:  # not known: at least not those of the grid
+            del declared[len(declared) - grids[value.name] :]
             continue
         value.type.tensor_type.shape.Clear()
         value.type.tensor_type.shape.SetInParent()

@@ -177,12 +177,14 @@ def chosen_size(sizes: Sizes, asked: tuple[Size, ...]) -> dict[str, int]:
     if len(asked) > 1:
         raise UsageError("one size can be asked for, the one that the model was trained at")
     chosen: dict[str, int] = {}
+    size = "x".join(map(str, asked[0]))
     for value in sizes.model.inputs:
         symbols = [s for s, places in sizes.free.items() for name, _ in places if name == value.name]
         if symbols and len(symbols) != len(asked[0]):
-            size = "x".join(map(str, asked[0]))
             raise UsageError(f"size {size} has {len(asked[0])} axes, input '{value.name}' has {len(symbols)} free ones")
         for symbol, n in zip(symbols, asked[0], strict=False):
             if chosen.setdefault(symbol, n) != n:
                 raise UsageError(f"the axes of input '{value.name}' that are '{symbol}' must have one size")
+    if not chosen:
+        raise UsageError(f"size {size} cannot be asked for: the inputs have fixed sizes")
     return chosen

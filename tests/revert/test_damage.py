@@ -138,7 +138,7 @@ DAMAGED: dict[str, tuple[Callable[[Row], None], str]] = {
     "a source of another size": (recipe("dims", "from", 0), "cannot be made"),
     "a source that is true": (recipe("dims", "from", True), "no number >= 0"),
     "dims of another size": (recipe("dims", "dims", [2, 2]), "reshape"),
-    "dims of thousands of millions": (recipe("dims", "dims", lambda d: [2**40] * len(d)), "permutation"),
+    "dims of thousands of millions": (recipe("dims", "dims", lambda d: [2**40] * len(d)), "reshape"),
     "no permutation": (recipe("dims", "perm", lambda p: [0] * len(p)), "permutation"),
     "an order of another length": (recipe("dims", "order", packed(b"1234" * 3)), "bytes where"),
     "an order that unpacks to gigabytes": (recipe("dims", "order", packed(bytes(2**26))), "bytes where"),

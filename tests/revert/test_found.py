@@ -303,6 +303,13 @@ def test_sizes_that_do_not_fit_are_refused(sizes: Any, reason: str) -> None:
         revert.found(view(sliding([2], [4], 3)), sizes)
 
 
+def test_a_size_cannot_be_asked_for_where_it_is_fixed() -> None:
+    model = sliding([2], [4], 3)
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 12
+    with pytest.raises(fc2conv.UsageError, match="size 12 cannot be asked for: the inputs have fixed sizes"):
+        revert.found(view(model), ((12,),))
+
+
 def test_inputs_that_share_a_size_get_one() -> None:
     model = sliding([2], [4], 3)
     model.graph.input.append(helper.make_tensor_value_info("x2", TensorProto.FLOAT, ["N", 1, 1, "width"]))
