@@ -284,6 +284,34 @@ def free_height(m: ModelProto) -> None:
     m.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
 
 
+def test_the_size_that_the_geometry_says_is_taken_if_it_fits() -> None:
+    proto = converted(network(FLOORED, stride=2))
+    proto.graph.node.append(helper.make_node("Softmax", ["y"], ["z"], axis=1))  # somebody has edited the model
+    proto.graph.output[0].name = "z"
+    with pytest.raises(revert.Edited):
+        revert.restore(view(proto))
+    found = revert.found(view(proto))
+    assert (found.trained, found.notes) == ({"x": (None, 1, 6, 4)}, ())
+    assert kinds(found.proto)[-1] == "Softmax"
+    without = revert.found(view(stripped(proto)))
+    assert without.trained == {"x": (None, 1, 6, 4)}
+    assert len(without.notes) == 2
+
+
+FLOORED = Head("p = MaxPool <kernel_shape = [1, 1]> (map)\nf = Flatten (p)\ny = MatMul (f, w)", {"w": (12, 3)})
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 9}', "stale"])
+def test_a_geometry_that_is_damaged_or_stale_is_not_asked(text: str) -> None:
+    model = sliding([2], [4], 3)
+    stale = fc2conv.convert(
+        network(Head("f = Flatten (map)\ny = MatMul (f, w)", {"w": (8, 3)}, window=(4,))), verify=False
+    )
+    value = stale.geometry.to_json() if text == "stale" else text
+    model.metadata_props.add(key="onnx_fc2conv.geometry", value=value)
+    assert revert.found(view(model)).trained == {"x": (None, 1, 1, 12)}
+
+
 def test_one_size_that_fits_needs_no_note() -> None:
     found = revert.found(view(sliding([2], [1], 3)))
     assert (found.trained, found.notes) == ({"x": (None, 1, 1, 4)}, ())
