@@ -49,12 +49,12 @@ def size_of(tensor: TensorProto) -> int:
 
 
 def bits(tensor: TensorProto, folder: str) -> np.ndarray | None:
-    """Its elements as unsigned integers, flat; ``None`` for strings. External data is mapped, not read."""
+    """Its elements as unsigned integers, flat; ``None`` for strings and complex128. External data is mapped."""
     if tensor.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
         return None
     values = read(tensor, folder)
-    if values.dtype.itemsize > 8:  # complex numbers
-        return np.ascontiguousarray(values).view(np.uint64).ravel()
+    if values.dtype.itemsize > 8:
+        return None
     return values.reshape(-1).view(np.dtype(f"u{values.dtype.itemsize}"))
 
 
