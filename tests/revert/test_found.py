@@ -94,11 +94,10 @@ HEADS: dict[str, tuple[Head, str]] = {
     ),
     "the vector itself": (
         Head(
-            "f = Flatten (map)\nn = ReduceSum <keepdims = 1> (f, one)\ny = Div (f, n)\nz = MatMul (f, w)",
-            {"one": np.array([1]), "w": (12, 3)},
-            outputs=("z",),
+            "f = Flatten (map)\nm = ReduceMax <axes = [1], keepdims = 1> (f)\nn = Sub (f, m)\ny = MatMul (n, w)",
+            {"w": (12, 3)},
         ),
-        "Flatten Gemm",
+        "Flatten Reshape ReduceMax Sub Flatten Gemm",
     ),
     "a pool over the window": (
         Head("p = GlobalMaxPool (map)\nf = Flatten (p)\ny = MatMul (f, w)", {"w": (2, 3)}),
@@ -159,6 +158,18 @@ def test_other_forms_are_found(options: dict[str, Any]) -> None:
     assert found.grids == {"y": 0}
     assert kinds(found.proto).count("Gemm") == 2
     assert kinds(found.proto).count("Conv") == 1
+
+
+def test_a_pool_that_leaves_a_vector_begins_a_head() -> None:
+    """The view that gives the vector its grid of one cell goes."""
+    head = Head("p = ReduceMax <axes = [2, 3], keepdims = 0> (map)\ny = MatMul (p, w)", {"w": (2, 3)})
+    proto = stripped(converted(network(head), global_pool="keep"))
+    assert kinds(proto) == ["Conv", "ReduceMax", "Unsqueeze", "Conv"]
+    found = revert.found(view(proto))
+    assert kinds(found.proto) == ["Conv", "ReduceMax", "Gemm"]
+    assert found.trained == {"x": (None, 1, None, None)}
+    feeds = feeds_of(head, (0, 0))
+    np.testing.assert_array_equal(run(found.proto, feeds)[0], run(network(head), feeds)[0])
 
 
 def test_weights_keep_their_bytes_and_names_and_nothing_is_left_over() -> None:
