@@ -9,6 +9,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from ..errors import NothingToConvert, Unliftable, UnreadableModel, UsageError
 from ..geometry import METADATA_KEY as GEOMETRY
+from ..geometry import Geometry
 from ..ops import Model, view
 from ..output_form import METADATA_KEY as OUTPUT_FORMS
 from ..settings import Size
@@ -33,7 +34,8 @@ def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
 
     Args:
         model: the converted model; not changed.
-        sizes: the trained size, if it is known; else a likely one of those that fit is taken, and the range noted.
+        sizes: the trained size, if it is known; else it is what the model's geometry says, or where that is not there
+            either, a likely one of those that fit, and the range is noted.
 
     Raises:
         NothingToConvert: no Conv of the model can be an FC.
@@ -72,6 +74,9 @@ def _chosen(known: Sizes, asked: tuple[Size, ...]) -> tuple[Chosen, list[str]]:
         if not known.fit(chosen):
             raise UsageError(f"at size {_text(asked[0])} {_misfit(known, chosen)}")
         return chosen, []
+    stored = _stored(known)
+    if stored is not None:
+        return stored, []
     ranges = known.ranges()
     chosen = {symbol: likely(low, high) for symbol, (low, high) in ranges.items()}
     if not known.fit(_probed(known, chosen)):
@@ -82,6 +87,20 @@ def _chosen(known: Sizes, asked: tuple[Size, ...]) -> tuple[Chosen, list[str]]:
             places = " and ".join(f"axis {axis} of input '{name}'" for name, axis in known.free[symbol])
             notes.append(f"the trained size of {places} may be any from {low} to {high}: {chosen[symbol]} was taken")
     return chosen, notes
+
+
+def _stored(known: Sizes) -> Chosen | None:
+    """The trained size that the model's geometry says, if it has one that fits."""
+    text = next((prop.value for prop in known.model.proto.metadata_props if prop.key == GEOMETRY), None)
+    try:
+        outputs = Geometry.from_json(text).outputs if text is not None else {}
+    except ValueError:
+        return None
+    chosen: Chosen = {}
+    for grid in outputs.values():
+        symbols = [s for s, places in known.free.items() if any(name == grid.source for name, _ in places)]
+        chosen |= dict(zip(symbols, grid.trained_size, strict=False))
+    return chosen if chosen and known.fit(_probed(known, chosen)) else None
 
 
 def _probed(known: Sizes, chosen: Chosen) -> Chosen:

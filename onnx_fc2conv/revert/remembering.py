@@ -16,7 +16,7 @@ from ..ops import FULLY_CONNECTED, Op, title
 from ..plan import Plan
 from ..rewrite import Rewrite
 from . import moves
-from .bits import bits, inside, listed, size_of, whole, with_data, without_data
+from .bits import bits, inside, is_repeated, listed, size_of, whole, with_data, without_data
 from .recipes import Recipe, divided, same_values
 from .record import METADATA_KEY, Lost, Record, Run
 from .skeleton import digest
@@ -193,7 +193,7 @@ def _copy_fields(source: Any, target: Any, without: tuple[str, ...]) -> None:
             continue
         if isinstance(value, (bytes, str, int, float)):
             setattr(target, field.name, value)
-        elif field.is_repeated:
+        elif is_repeated(field):
             getattr(target, field.name).extend(value)
         else:
             getattr(target, field.name).CopyFrom(value)

@@ -94,11 +94,10 @@ HEADS: dict[str, tuple[Head, str]] = {
     ),
     "the vector itself": (
         Head(
-            "f = Flatten (map)\nn = ReduceSum <keepdims = 1> (f, one)\ny = Div (f, n)\nz = MatMul (f, w)",
-            {"one": np.array([1]), "w": (12, 3)},
-            outputs=("z",),
+            "f = Flatten (map)\nm = ReduceMax <axes = [1], keepdims = 1> (f)\nn = Sub (f, m)\ny = MatMul (n, w)",
+            {"w": (12, 3)},
         ),
-        "Flatten Gemm",
+        "Flatten Reshape ReduceMax Sub Flatten Gemm",
     ),
     "a pool over the window": (
         Head("p = GlobalMaxPool (map)\nf = Flatten (p)\ny = MatMul (f, w)", {"w": (2, 3)}),
@@ -159,6 +158,18 @@ def test_other_forms_are_found(options: dict[str, Any]) -> None:
     assert found.grids == {"y": 0}
     assert kinds(found.proto).count("Gemm") == 2
     assert kinds(found.proto).count("Conv") == 1
+
+
+def test_a_pool_that_leaves_a_vector_begins_a_head() -> None:
+    """The view that gives the vector its grid of one cell goes."""
+    head = Head("p = ReduceMax <axes = [2, 3], keepdims = 0> (map)\ny = MatMul (p, w)", {"w": (2, 3)})
+    proto = stripped(converted(network(head), global_pool="keep"))
+    assert kinds(proto) == ["Conv", "ReduceMax", "Unsqueeze", "Conv"]
+    found = revert.found(view(proto))
+    assert kinds(found.proto) == ["Conv", "ReduceMax", "Gemm"]
+    assert found.trained == {"x": (None, 1, None, None)}
+    feeds = feeds_of(head, (0, 0))
+    np.testing.assert_array_equal(run(found.proto, feeds)[0], run(network(head), feeds)[0])
 
 
 def test_weights_keep_their_bytes_and_names_and_nothing_is_left_over() -> None:
@@ -282,6 +293,34 @@ def test_the_range_is_noted_and_a_size_chooses() -> None:
 
 def free_height(m: ModelProto) -> None:
     m.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+
+
+def test_the_size_that_the_geometry_says_is_taken_if_it_fits() -> None:
+    proto = converted(network(FLOORED, stride=2))
+    proto.graph.node.append(helper.make_node("Softmax", ["y"], ["z"], axis=1))  # somebody has edited the model
+    proto.graph.output[0].name = "z"
+    with pytest.raises(revert.Edited):
+        revert.restore(view(proto))
+    found = revert.found(view(proto))
+    assert (found.trained, found.notes) == ({"x": (None, 1, 6, 4)}, ())
+    assert kinds(found.proto)[-1] == "Softmax"
+    without = revert.found(view(stripped(proto)))
+    assert without.trained == {"x": (None, 1, 6, 4)}
+    assert len(without.notes) == 2
+
+
+FLOORED = Head("p = MaxPool <kernel_shape = [1, 1]> (map)\nf = Flatten (p)\ny = MatMul (f, w)", {"w": (12, 3)})
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 9}', "stale"])
+def test_a_geometry_that_is_damaged_or_stale_is_not_asked(text: str) -> None:
+    model = sliding([2], [4], 3)
+    stale = fc2conv.convert(
+        network(Head("f = Flatten (map)\ny = MatMul (f, w)", {"w": (8, 3)}, window=(4,))), verify=False
+    )
+    value = stale.geometry.to_json() if text == "stale" else text
+    model.metadata_props.add(key="onnx_fc2conv.geometry", value=value)
+    assert revert.found(view(model)).trained == {"x": (None, 1, 1, 12)}
 
 
 def test_one_size_that_fits_needs_no_note() -> None:

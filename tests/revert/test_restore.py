@@ -73,6 +73,26 @@ BRANCH = """f = Flatten (map)
 y = If (yes) <then_branch = t () => (float[N, 3] a) { a = Gemm (f, w, b) },
  else_branch = e () => (float[N, 3] c) { c = MatMul (f, w) }>"""
 
+
+def of_type(elem_type: int, opset: int) -> ModelProto:
+    """Weights of a quantised type behind a DequantizeLinear."""
+    model = head(
+        "f = Flatten (map)\nd = DequantizeLinear (w, s)\ny = MatMul (f, d)", w=(FEATURES, 4), s=np.float32(0.5)
+    )
+    model.opset_import[0].version, model.ir_version = opset, 10
+    tensor = next(t for t in model.graph.initializer if t.name == "w")
+    values = (np.arange(4 * FEATURES) % 7).reshape(FEATURES, 4)
+    tensor.CopyFrom(numpy_helper.from_array(values.astype(helper.tensor_dtype_to_np_dtype(elem_type)), "w"))
+    return model
+
+
+def with_complex_numbers() -> ModelProto:
+    model = head(FC, w=(3, FEATURES), b=(3,))
+    for dtype in (np.complex64, np.complex128):
+        model.graph.initializer.append(numpy_helper.from_array(np.ones((40, 40), dtype), dtype.__name__))
+    return model
+
+
 MODELS: dict[str, tuple[Callable[[], ModelProto], dict[str, Any]]] = {
     "other dims": (lambda: head(FC, w=(3, FEATURES), b=(3,)), {}),
     "transposed": (lambda: head("f = Flatten (map)\ny = MatMul (f, w)", w=(FEATURES, 3)), {}),
@@ -132,6 +152,10 @@ MODELS: dict[str, tuple[Callable[[], ModelProto], dict[str, Any]]] = {
     "typed fields": (typed_fields, {}),
     "float16 in typed fields": (half, {}),
     "everything that a file can carry": (decorated, {}),
+    "int8": (lambda: of_type(TensorProto.INT8, 13), {}),
+    "int4, packed": (lambda: of_type(TensorProto.INT4, 21), {}),
+    "float8": (lambda: of_type(TensorProto.FLOAT8E4M3FN, 19), {}),
+    "complex numbers beside": (with_complex_numbers, {}),
     "two FCs, one weight": (
         lambda: head("f = Flatten (map)\ng = Gemm (f, w)\ny = Gemm (g, w)", w=(FEATURES, FEATURES)),
         {},
