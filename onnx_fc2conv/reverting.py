@@ -14,9 +14,10 @@ from .ops import Model, view
 from .pipeline import Progress, no_progress
 from .plan import Plan
 from .report import Checked, RestoredRow, ReverseReport
-from .reverse import GUESSES, Reversed, written
+from .reverse import Reversed, written
 from .rewrite import Rewrite
 from .settings import ReverseSettings
+from .sizing import GUESSES, image_of
 
 
 def revert(source: Any, settings: ReverseSettings, progress: Progress = no_progress) -> Reversed:
@@ -85,7 +86,7 @@ def _checked(
     constants = heads.constants_of(model, known, other)
     plan = Plan(model, known, constants, {}, {}, [], model.ops, [], [], runtime=settings.runtime)
     conversion = Conversion(name, plan, Rewrite(), restored.proto, Geometry({}), given.proto)
-    expected = Expected(GUESSES, left=None, same_signature=False)
+    expected = Expected(GUESSES, left=None, same_signature=False, image=image_of(model))
     return LoweredVerifier(conversion, restored.proto, given.folder, progress, expected).run()
 
 
