@@ -31,6 +31,14 @@ def listed(proto: ModelProto) -> list[TensorProto]:
     ]
 
 
+def value_names(proto: ModelProto) -> list[str]:
+    """The value that each tensor of ``listed`` is; empty for one inside of something else."""
+    found = [t.name for t in proto.graph.initializer]
+    for node in proto.graph.node:
+        found += [node.output[0] if node.op_type == "Constant" and node.output else "" for _ in inside(node)]
+    return found + [""] * (len(listed(proto)) - len(found))
+
+
 def inside(node: NodeProto) -> Iterator[TensorProto]:
     """The tensors of a node's attributes, those of its subgraphs included."""
     for attribute in node.attribute:

@@ -16,7 +16,7 @@ from ..ops import FULLY_CONNECTED, Op, title
 from ..plan import Plan
 from ..rewrite import Rewrite
 from . import moves
-from .bits import bits, inside, is_repeated, listed, size_of, whole, with_data, without_data
+from .bits import bits, inside, is_repeated, listed, size_of, value_names, whole, with_data, without_data
 from .recipes import Recipe, divided, same_values
 from .record import METADATA_KEY, Lost, Record, Run
 from .skeleton import digest
@@ -99,7 +99,7 @@ class _Recorder:
         typed: list[int] = []
         originals = {t.name: t for t in self._original.graph.initializer}
         initializers = len(frame.graph.initializer)
-        names = _names(frame)
+        names = value_names(frame)
         for i, bare in enumerate(listed(frame)):
             tensor = originals[bare.name] if i < initializers else bare
             recipe = self._recipe(tensor, names[i])
@@ -229,14 +229,6 @@ def _append(runs: list[Run], position: int) -> None:
 
 def _covered(runs: list[Run]) -> set[int]:
     return {i for start, count in runs if start >= 0 for i in range(start, start + count)}
-
-
-def _names(frame: ModelProto) -> list[str]:
-    """The value that each tensor of ``bits.listed`` is; empty for one inside of something else."""
-    found = [t.name for t in frame.graph.initializer]
-    for node in frame.graph.node:
-        found += [node.output[0] if node.op_type == "Constant" and node.output else "" for _ in inside(node)]
-    return found + [""] * (len(listed(frame)) - len(found))
 
 
 def _factors(plan: Plan) -> Iterator[tuple[str, float]]:

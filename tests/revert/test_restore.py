@@ -377,6 +377,29 @@ def test_trained_weights_come_back_as_they_are_now() -> None:
     assert found.notes == ("changed after the conversion, so they come back as they are now: 'w'",)
 
 
+INSIDE = """<domain: "l", opset_import: ["" : 17]> f (x) => (y) {
+ w = Constant <value = float[12, 100] {WEIGHTS}> ()
+ y = MatMul (x, w) }"""
+
+
+@pytest.mark.parametrize("where", ["a Constant", "a function"])
+def test_changed_weights_of_constants_are_not_called_identical(where: str) -> None:
+    numbers = ", ".join(map(str, range(1200)))
+    if where == "a function":
+        text, functions = "f = Flatten (map)\n y = l.f (f)", [INSIDE.replace("WEIGHTS", numbers)]
+        original = build(text, {}, functions, outputs={"y": ["N", 100]})
+    else:
+        original = MODELS["weights in a Constant"][0]()
+    proto = converted(original)
+    assert restored(proto).proto == original
+    name = next(t.name for t in proto.graph.initializer if t.name != "backbone")
+    set_weight(proto, name, lambda w: w + 1)
+    found = restored(proto)
+    assert [row.how for row in found.rows] == ["the values that it has now"]
+    assert not found.identical
+    assert len(found.notes) == 1
+
+
 def test_one_changed_weight_of_a_million_is_not_always_noticed_but_always_there() -> None:
     original = head("f = Flatten (map)\ny = Gemm (f, w)", w=integers((FEATURES, 9000), 3))
     proto = converted(original)
