@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import forms, heads, limits, model_io, revert, shapes, spatial
+from . import forms, heads, limits, model_io, shapes, spatial, undo
 from .assemble import assemble
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
@@ -149,7 +149,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         given,
         settings.limits,
     )
-    revert.remember(conversion)
+    undo.remember(conversion)
     return conversion
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from . import heads, model_io, shapes
-from . import revert as undo
+from . import heads, model_io, shapes, undo
 from .conversion import Conversion, text
 from .errors import UsageError
 from .geometry import Geometry

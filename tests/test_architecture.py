@@ -22,7 +22,7 @@ NAME = PACKAGE.name
 LEAVES = """_version errors dtypes settings geometry output_form tensors ops shapes inference constants flatten plan
 rewrite emitter open_sizes reach conversion findings""".split()
 ROOMS = """model_io structure backbone heads lift limits assemble spatial forms conv2fc verification handover
-report revert""".split()
+report undo""".split()
 STORY = "saving pipeline sizing reverse reverting checkup cli __init__ __main__".split()
 ALSO = {"heads": ["backbone"]}  #: rooms that a room may import besides itself
 

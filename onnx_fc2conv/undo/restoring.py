@@ -15,7 +15,7 @@ from ..ops import Model
 from .bits import bits, listed, size_of, value_names, whole, with_data, without_data
 from .recipes import Recipe
 from .record import DAMAGE, METADATA_KEY, Lost, Record, Run, damaged
-from .restored import IDENTICAL, RECORDED, Edited, Restored, Row
+from .restored import IDENTICAL, RECORDED, SAMPLED, Edited, Restored, Row
 from .skeleton import digest
 
 LARGEST_TENSOR = 2**31 - 1  #: bytes; protobuf takes no larger field
@@ -77,6 +77,7 @@ class _Restoring:
     sources: list[TensorProto] = field(init=False)
     changed: set[str] = field(default_factory=set)
     inexact: dict[str, str] = field(default_factory=dict)
+    sampled: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.sources = listed(self.model.proto)
@@ -122,6 +123,8 @@ class _Restoring:
                     f"its weight '{source.name}' was changed after the conversion, and it is not known how it moved"
                 )
             self.changed.add(name or HIDDEN)
+        elif not recipe.compares_all(values):
+            self.sampled.add(name or HIDDEN)
         if recipe.divisor is not None and (not trusted or recipe.residual == b""):
             self.inexact[name or HIDDEN] = f"divided by the factor {recipe.divisor:g} that was folded into it"
         if recipe.source.dims is None and not recipe.moves and recipe.divisor is None:
@@ -136,7 +139,8 @@ class _Restoring:
             needed.add(HIDDEN)  # it is one of what was written out
         how = [self.inexact[name] for name in needed if name in self.inexact]
         changed = any(name in self.changed for name in needed)
-        text = how[0] if how else "the values that it has now" if changed else IDENTICAL
+        same = SAMPLED if any(name in self.sampled for name in needed) else IDENTICAL
+        text = how[0] if how else "the values that it has now" if changed else same
         return Row(lost.node, lost.replaced, lost.weight, lost.dims, text)
 
     def _notes(self, proto: ModelProto) -> Iterator[str]:

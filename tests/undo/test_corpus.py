@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 import onnx_fc2conv as fc2conv
-from onnx_fc2conv import model_io, revert
+from onnx_fc2conv import model_io, undo
 from onnx_fc2conv.dtypes import tolerance
 
 from ..networks import session
@@ -56,7 +56,7 @@ def test_a_model_comes_back(entry: dict[str, Any], tmp_path: Path) -> None:
     """Through the disk; the file as it was, except where its weights lie in another one."""
     path, target = CORPUS / entry["path"], tmp_path / "out.onnx"
     fc2conv.convert(path, verify=False).save(target)
-    found = revert.restore(view(target))
+    found = undo.restore(view(target))
     assert found is not None
     original = model_io.parse(path)
     assert found.identical
@@ -82,12 +82,12 @@ def test_a_head_is_found_without_the_record(entry: dict[str, Any]) -> None:
     del converted.metadata_props[:]
     model = view(converted)
     model.folder = str(path.parent)
-    assert revert.found(model).rows
+    assert undo.found(model).rows
     original = model_io.parse(path)
     feeds = images(original)
     axes = [(v.name, i) for v in model.inputs for i, d in enumerate(v.type.tensor_type.shape.dim) if i and d.dim_param]
     size = tuple(feeds[name].shape[i] for name, i in axes if name == axes[0][0])
-    found = revert.found(model, (size,))
+    found = undo.found(model, (size,))
     pairs = zip(answers(original, path.parent, feeds), answers(found.proto, path.parent, feeds), strict=True)
     for a, b in pairs:
         assert a.shape == b.shape

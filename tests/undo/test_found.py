@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnx_fc2conv as fc2conv
-from onnx_fc2conv import revert
+from onnx_fc2conv import undo
 from onnx_fc2conv.dtypes import tolerance
-from onnx_fc2conv.revert.sizes import Sizes, likely
-from onnx_fc2conv.revert.spenders import spenders
+from onnx_fc2conv.undo.sizes import Sizes, likely
+from onnx_fc2conv.undo.spenders import spenders
 
 from ..networks import Head, assert_close, feeds_of, integers, network
 from .models import converted, edited, run, stripped, view, weights
@@ -121,10 +121,10 @@ HEADS: dict[str, tuple[Head, str]] = {
 }
 
 
-def back(head: Head, **options: Any) -> tuple[ModelProto, revert.Restored]:
+def back(head: Head, **options: Any) -> tuple[ModelProto, undo.Restored]:
     """The original, and what is found in its converted model without a word of metadata."""
     original = network(head)
-    return original, revert.found(view(stripped(converted(original, **options))), (SIZE[head.window],))
+    return original, undo.found(view(stripped(converted(original, **options))), (SIZE[head.window],))
 
 
 @pytest.mark.parametrize(("head", "nodes"), HEADS.values(), ids=HEADS.keys())
@@ -136,7 +136,7 @@ def test_a_head_is_found(head: Head, nodes: str) -> None:
     for name, a, b in zip(names, run(original, feeds), run(found.proto, feeds), strict=True):
         assert_close(b, a, tolerance(1, 12, 3) if "Softmax" in nodes else 0.0)
         assert found.grids[name] == (0 if name == "map" else len(head.window))
-    assert found.source == revert.FOUND
+    assert found.source == undo.FOUND
     assert not found.identical
     assert found.trained["x"][2:] == SIZE[head.window]
     if nodes != "Flatten Gemm" or "Reshape (h, s)" not in head.text:
@@ -151,7 +151,7 @@ def test_a_head_is_found(head: Head, nodes: str) -> None:
 def test_other_forms_are_found(options: dict[str, Any]) -> None:
     head = HEADS["two FCs"][0]
     original = network(head)
-    found = revert.found(view(stripped(converted(original, **options))), () if "static" in options else ((6, 4),))
+    found = undo.found(view(stripped(converted(original, **options))), () if "static" in options else ((6, 4),))
     feeds = feeds_of(head, (0, 0))
     (expected,), (answer,) = run(original, feeds), run(found.proto, feeds)
     np.testing.assert_array_equal(answer, expected)
@@ -165,7 +165,7 @@ def test_a_pool_that_leaves_a_vector_begins_a_head() -> None:
     head = Head("p = ReduceMax <axes = [2, 3], keepdims = 0> (map)\ny = MatMul (p, w)", {"w": (2, 3)})
     proto = stripped(converted(network(head), global_pool="keep"))
     assert kinds(proto) == ["Conv", "ReduceMax", "Unsqueeze", "Conv"]
-    found = revert.found(view(proto))
+    found = undo.found(view(proto))
     assert kinds(found.proto) == ["Conv", "ReduceMax", "Gemm"]
     assert found.trained == {"x": (None, 1, None, None)}
     feeds = feeds_of(head, (0, 0))
@@ -188,14 +188,14 @@ def test_weights_keep_their_bytes_and_names_and_nothing_is_left_over() -> None:
 
 def test_only_what_the_tool_wrote_goes_from_the_metadata() -> None:
     proto = edited(converted(network(HEADS["one FC"][0])), lambda m: m.metadata_props.add(key="author", value="me"))
-    found = revert.found(view(proto), ((6, 4),))
+    found = undo.found(view(proto), ((6, 4),))
     assert [(p.key, p.value) for p in found.proto.metadata_props] == [("author", "me")]
 
 
 def test_the_converted_model_is_not_changed() -> None:
     proto = stripped(converted(network(HEADS["constants"][0])))
     before = proto.SerializeToString()
-    revert.found(view(proto), ((6, 4),))
+    undo.found(view(proto), ((6, 4),))
     assert proto.SerializeToString() == before
 
 
@@ -210,7 +210,7 @@ def test_an_ir_that_lists_weights_as_inputs() -> None:
     original.ir_version = 3
     for t in original.graph.initializer:
         original.graph.input.append(helper.make_tensor_value_info(t.name, t.data_type, t.dims))
-    found = revert.found(view(stripped(converted(original))), ((6, 4),))
+    found = undo.found(view(stripped(converted(original))), ((6, 4),))
     onnx.checker.check_model(found.proto, full_check=True)
     assert {t.name for t in found.proto.graph.initializer} <= {v.name for v in found.proto.graph.input}
 
@@ -220,7 +220,7 @@ def test_a_weight_that_something_else_reads_keeps_its_dims_there() -> None:
     proto = stripped(converted(network(head)))
     proto.graph.node.append(helper.make_node("Shape", ["w"], ["dims"], name="dims"))
     proto.graph.output.append(helper.make_tensor_value_info("dims", TensorProto.INT64, [4]))
-    found = revert.found(view(proto), ((6, 4),))
+    found = undo.found(view(proto), ((6, 4),))
     feeds = feeds_of(head, (0, 0))
     answers = run(found.proto, feeds)
     np.testing.assert_array_equal(answers[0], run(network(head), feeds)[0])
@@ -283,10 +283,10 @@ def test_the_likely_size_of_a_range(low: int, high: int, size: int) -> None:
 
 def test_the_range_is_noted_and_a_size_chooses() -> None:
     model = view(sliding([2], [4], 3))
-    found = revert.found(model)
+    found = undo.found(model)
     assert found.trained == {"x": (None, 1, 1, 12)}
     assert found.notes == ("the trained size of axis 3 of input 'x' may be any from 10 to 13: 12 was taken",)
-    asked = revert.found(view(edited(model.proto, free_height)), ((1, 13),))
+    asked = undo.found(view(edited(model.proto, free_height)), ((1, 13),))
     assert asked.trained == {"x": (None, 1, 1, 13)}
     assert asked.notes == ()
 
@@ -299,12 +299,12 @@ def test_the_size_that_the_geometry_says_is_taken_if_it_fits() -> None:
     proto = converted(network(FLOORED, stride=2))
     proto.graph.node.append(helper.make_node("Softmax", ["y"], ["z"], axis=1))  # somebody has edited the model
     proto.graph.output[0].name = "z"
-    with pytest.raises(revert.Edited):
-        revert.restore(view(proto))
-    found = revert.found(view(proto))
+    with pytest.raises(undo.Edited):
+        undo.restore(view(proto))
+    found = undo.found(view(proto))
     assert (found.trained, found.notes) == ({"x": (None, 1, 6, 4)}, ())
     assert kinds(found.proto)[-1] == "Softmax"
-    without = revert.found(view(stripped(proto)))
+    without = undo.found(view(stripped(proto)))
     assert without.trained == {"x": (None, 1, 6, 4)}
     assert len(without.notes) == 2
 
@@ -320,11 +320,11 @@ def test_a_geometry_that_is_damaged_or_stale_is_not_asked(text: str) -> None:
     )
     value = stale.geometry.to_json() if text == "stale" else text
     model.metadata_props.add(key="onnx_fc2conv.geometry", value=value)
-    assert revert.found(view(model)).trained == {"x": (None, 1, 1, 12)}
+    assert undo.found(view(model)).trained == {"x": (None, 1, 1, 12)}
 
 
 def test_one_size_that_fits_needs_no_note() -> None:
-    found = revert.found(view(sliding([2], [1], 3)))
+    found = undo.found(view(sliding([2], [1], 3)))
     assert (found.trained, found.notes) == ({"x": (None, 1, 1, 4)}, ())
 
 
@@ -339,14 +339,14 @@ WRONG_SIZES = {
 @pytest.mark.parametrize(("sizes", "reason"), WRONG_SIZES.values(), ids=WRONG_SIZES.keys())
 def test_sizes_that_do_not_fit_are_refused(sizes: Any, reason: str) -> None:
     with pytest.raises(fc2conv.UsageError, match=reason):
-        revert.found(view(sliding([2], [4], 3)), sizes)
+        undo.found(view(sliding([2], [4], 3)), sizes)
 
 
 def test_a_size_cannot_be_asked_for_where_it_is_fixed() -> None:
     model = sliding([2], [4], 3)
     model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 12
     with pytest.raises(fc2conv.UsageError, match="size 12 cannot be asked for: the inputs have fixed sizes"):
-        revert.found(view(model), ((12,),))
+        undo.found(view(model), ((12,),))
 
 
 def test_inputs_that_share_a_size_get_one() -> None:
@@ -354,7 +354,7 @@ def test_inputs_that_share_a_size_get_one() -> None:
     model.graph.input.append(helper.make_tensor_value_info("x2", TensorProto.FLOAT, ["N", 1, 1, "width"]))
     model.graph.node.insert(0, helper.make_node("Add", ["x", "x2"], ["sum"]))
     model.graph.node[1].input[0] = "sum"
-    found = revert.found(view(model))
+    found = undo.found(view(model))
     assert found.trained == {"x": (None, 1, 1, 12), "x2": (None, 1, 1, 12)}
 
 
@@ -367,7 +367,7 @@ def test_a_size_that_no_kernel_depends_on_stays_free() -> None:
     del model.graph.node[1:], model.graph.initializer[1:]
     model.graph.node.extend(pooled)
     model.graph.initializer.append(numpy_helper.from_array(integers((3, 1, 1, 1), 4), "v"))
-    found = revert.found(view(model))
+    found = undo.found(view(model))
     assert found.trained == {"x": (None, 1, 1, None)}
     assert kinds(found.proto) == ["Conv", "GlobalAveragePool", "Flatten", "Gemm"]
 
@@ -417,7 +417,7 @@ REFUSED: dict[str, tuple[Callable[[ModelProto], None], type[fc2conv.Fc2ConvError
 def test_what_is_no_head_is_refused(edit: Callable[[ModelProto], None], error: type[Exception], reason: str) -> None:
     model = sliding([2], [1], 3)
     with pytest.raises(error, match=reason) as caught:
-        revert.found(view(edited(model, edit)))
+        undo.found(view(edited(model, edit)))
     assert "\n" not in str(caught.value)
 
 
@@ -427,14 +427,14 @@ def test_a_model_of_one_size_that_no_kernel_covers_is_refused() -> None:
     with pytest.raises(
         fc2conv.NothingToConvert, match="Conv 'fc': it has a kernel that does not cover its map, so it is"
     ):
-        revert.found(view(model))
+        undo.found(view(model))
 
 
 def test_a_model_without_a_conv_is_refused() -> None:
     model = network(Head("y = Relu (map)"))
     model.graph.node[0].CopyFrom(helper.make_node("Relu", ["x"], ["map"]))
     with pytest.raises(fc2conv.NothingToConvert, match="no Conv behind the last node that looks at more than one cell"):
-        revert.found(view(model))
+        undo.found(view(model))
 
 
 def test_a_subgraph_that_reads_a_value_of_the_head_is_refused() -> None:
@@ -444,4 +444,4 @@ def test_a_subgraph_that_reads_a_value_of_the_head_is_refused() -> None:
     model.graph.node.append(helper.make_node("If", ["go"], ["z"], name="if", then_branch=branch, else_branch=branch))
     model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
     with pytest.raises(fc2conv.Unliftable, match="If 'if': a subgraph of it reads a value of the head"):
-        revert.found(view(model))
+        undo.found(view(model))
