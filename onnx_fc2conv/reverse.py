@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from onnx import ModelProto
@@ -20,8 +20,8 @@ from .open_sizes import at_size, open_axes
 from .ops import Model
 from .pipeline import Progress, known_at_declared_sizes, no_progress
 from .plan import Plan
-from .report import Checked, LeftRow, ProductRow, ReverseReport, check_row
-from .saving import save
+from .report import Checked, LeftRow, ProductRow, ReverseReport, check_row, percent
+from .saving import Saveable
 from .settings import ReverseSettings, Size
 from .shapes import Shapes
 from .sizing import asked_or_known, guesses, image_of
@@ -35,28 +35,8 @@ def _announce_nothing(report: ReverseReport) -> None:
 
 
 @dataclass
-class Reversed:
-    """A rewritten model.
-
-    Attributes:
-        model: the model; the bytes of external data stay in the original's files.
-        report: what was rewritten, what it costs, and what was checked.
-    """
-
-    model: ModelProto
-    report: ReverseReport
-    _folder: str = field(repr=False, default="")
-    _source: Any = field(repr=False, default=None)
-    _runtime: str = field(repr=False, default="onnxruntime")
-
-    def save(self, path: Any) -> None:
-        """Write the model: all of it, or nothing.
-
-        Raises:
-            UsageError: the target cannot be written, or is the input itself.
-            VerificationFailed: what lies on the disk is not accepted by the runtime that checked the model.
-        """
-        save(path, self.model, self.report, self._folder, self._source, self._runtime)
+class Reversed(Saveable[ReverseReport]):
+    """A rewritten model, and what was rewritten, what it costs, and what was checked."""
 
 
 def to_matmul(
@@ -78,7 +58,8 @@ def to_matmul(
     lowering = _lowered(read, settings, announce)
     proto = _assembled(read, lowering)
     outcome = _checked(read, lowering, proto, settings, progress) if settings.verify else None
-    return Reversed(proto, _report(read, lowering, settings, outcome), given.folder, source, settings.runtime)
+    report = _report(read, lowering, settings, outcome)
+    return Reversed(proto, report, folder=given.folder, source=source, runtime=settings.runtime)
 
 
 def inspect(source: Any, settings: ReverseSettings, announce: Announce = _announce_nothing) -> ReverseReport:
@@ -174,9 +155,10 @@ def _required(lowering: Lowering) -> Lowering:
 
 def _too_large(products: Sequence[Product], total: int, limit: int) -> Unliftable:
     largest = max(products, key=lambda p: p.bytes_after)
+    size = f"{largest.rows} x {largest.columns}"
     reason = (
-        f"its matrix of {largest.rows} x {largest.columns} takes {largest.bytes_after} bytes, {largest.zeros:.1%} of "
-        f"it zeros; all {len(products)} matrices take {total} bytes, over --max-bytes {limit}"
+        f"its matrix of {size} takes {largest.bytes_after} bytes, {percent(largest.zeros)} of it zeros; "
+        f"all {len(products)} matrices take {total} bytes, over --max-bytes {limit}"
     )
     return Unliftable(reason, largest.node)
 

@@ -34,7 +34,7 @@ def revert(source: Any, settings: ReverseSettings, progress: Progress = no_progr
     restored = _restored(given, settings)
     outcome = _checked(given, name, restored, settings, progress) if settings.verify else None
     report = _report(name, restored, outcome)
-    return Reversed(restored.proto, report, given.folder, source, settings.runtime)
+    return Reversed(restored.proto, report, folder=given.folder, source=source, runtime=settings.runtime)
 
 
 def inspect(source: Any, settings: ReverseSettings) -> ReverseReport:
