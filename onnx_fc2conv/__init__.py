@@ -55,6 +55,7 @@ def convert(
     *,
     sizes: Iterable[Iterable[int]] = (),
     global_pool: str = "window",
+    stride: int | Iterable[int] | None = None,
     dynamic_batch: bool = False,
     output: str = "map",
     verify: bool = True,
@@ -72,6 +73,7 @@ def convert(
             form trained + n * stride.
         global_pool: ``"window"``: a pool over the whole map becomes a pool over the window, so every window has its own
             answer; ``"keep"``: it stays global, so there is one answer whatever the image's size is.
+        stride: answers every so many pixels (8, or (8, 4), height first), which must divide the effective stride.
         dynamic_batch: free the batch axis too, wherever its size was written into the model.
         output: the form of each output. ``"map"``: ``[N, K, GH, GW]``, the grid axes appended; ``"rows"``:
             ``[N * GH * GW, K]``, images first, then the cells in row-major order; ``"mean"``, ``"max"``: all windows
@@ -97,6 +99,7 @@ def convert(
     settings = Settings(
         sizes=tuple(tuple(s) for s in sizes),
         global_pool=global_pool,
+        stride=_per_axis(stride),
         dynamic_batch=dynamic_batch,
         output=output,
         require_exact=require_exact,
@@ -109,10 +112,17 @@ def convert(
     return pipeline.convert(source, settings)
 
 
+def _per_axis(stride: int | Iterable[int] | None) -> tuple[int, ...] | None:
+    if stride is None:
+        return None
+    return tuple(stride) if isinstance(stride, Iterable) else (stride,)
+
+
 def inspect(
     source: Any,
     *,
     global_pool: str = "window",
+    stride: int | Iterable[int] | None = None,
     dynamic_batch: bool = False,
     output: str = "map",
     runtime: str = "onnxruntime",
@@ -123,6 +133,7 @@ def inspect(
     """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
     settings = Settings(
         global_pool=global_pool,
+        stride=_per_axis(stride),
         dynamic_batch=dynamic_batch,
         output=output,
         runtime=runtime,
@@ -153,6 +164,7 @@ def verify(
     *,
     sizes: Iterable[Iterable[int]] = (),
     global_pool: str = "window",
+    stride: int | Iterable[int] | None = None,
     dynamic_batch: bool = False,
     output: str = "map",
     runtime: str = "onnxruntime",
@@ -165,7 +177,7 @@ def verify(
     Args:
         original: path, ModelProto or Graph of the model before conversion.
         converted: the same of the model after it, whoever wrote or edited it since.
-        sizes, global_pool, dynamic_batch, output, runtime, static, max_kernel, max_channels: as in ``convert``.
+        sizes, global_pool, stride, dynamic_batch, output, runtime, static, max_kernel, max_channels: as in ``convert``.
 
     Raises:
         VerificationFailed: a check found a difference.
@@ -174,6 +186,7 @@ def verify(
     settings = Settings(
         sizes=tuple(tuple(s) for s in sizes),
         global_pool=global_pool,
+        stride=_per_axis(stride),
         dynamic_batch=dynamic_batch,
         output=output,
         runtime=runtime,

@@ -11,7 +11,7 @@ from .errors import Unliftable, UsageError
 from .geometry import Geometry
 from .output_form import OutputForm
 from .plan import Cause, Plan
-from .reach import strides
+from .reach import step, strides
 from .rewrite import Rewrite, Windowed
 from .settings import Size
 
@@ -70,7 +70,7 @@ class Conversion:
     @property
     def steps(self) -> Sizes:
         """For each size the pixels per axis that are whole strides of every map in front of the heads."""
-        return strides(self.plan)
+        return step(self.plan)
 
     @property
     def verdict(self) -> Verdict:
@@ -114,9 +114,10 @@ class Conversion:
         if self.plan.static:
             return []
         if not asked:
+            whole = strides(self.plan.sparse)
             return [
                 {
-                    name: tuple(t + g * s for t, g, s in zip(trained, growths[k % 2], self.steps[name], strict=False))
+                    name: tuple(t + g * s for t, g, s in zip(trained, growths[k % 2], whole[name], strict=False))
                     for k, (name, trained) in enumerate(self.trained.items())
                 }
                 for growths in (DEFAULT_GROWTHS, DEFAULT_GROWTHS[::-1])

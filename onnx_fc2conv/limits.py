@@ -6,10 +6,12 @@ are added; units of the result are independent, so they may be computed in block
     ``conv(x, W) = sum over tiles and blocks of conv(x[block, tile], W[:, block, tile])``
 
 For a tile that takes the rows ``a .. b`` of a kernel of ``h`` rows, the map is cropped by ``a`` rows in front and by
-``h - b`` behind: what is left is slid over as often as the whole was, at every size of the map and with every stride.
+``h - b`` behind (of a dilated kernel, by so many times its dilation): what is left is slid over as often as the whole
+was, at every size of the map and with every stride.
 
-Only what the conversion writes is split; nodes of the original stay. The bias is added once. Integers are added as
-integers, so nothing changes there; a QLinearConv rounds its sum to a step, so its input cannot be split.
+Only what the conversion writes is split; nodes of the original stay, those too of which only attributes were changed.
+The bias is added once. Integers are added as integers, so nothing changes there; a QLinearConv rounds its sum to a
+step, so its input cannot be split.
 """
 
 from __future__ import annotations
@@ -49,7 +51,10 @@ def split(plan: Plan, rewrite: Rewrite, max_kernel: int | None, max_channels: in
     if max_kernel is None and max_channels is None:
         return
     pieces = _Pieces(plan, rewrite, max_kernel or TO_THE_LAST, max_channels or TO_THE_LAST)
+    kept = plan.dense.kept if plan.dense else frozenset[int]()
     for index, nodes in rewrite.replaced.items():
+        if index in kept:
+            continue
         rewrite.replaced[index] = [made for node in nodes for made in pieces.of(node)]
 
 
@@ -152,9 +157,9 @@ class _Pieces:
     ) -> str:
         """The part of the input that a piece of the kernel meets."""
         cuts = [(1, *block)] if block != (0, channels) else []
-        for axis, ((a, b), n) in enumerate(zip(tile, window, strict=True), 2):
+        for axis, ((a, b), n, k) in enumerate(zip(tile, window, _dilations(node, len(window)), strict=True), 2):
             if (a, b) != (0, n):
-                cuts.append((axis, a, b - n or TO_THE_LAST))
+                cuts.append((axis, a * k, (b - n) * k or TO_THE_LAST))
         x = str(node.input[0])
         if not cuts:
             return x
@@ -257,9 +262,12 @@ def _require_splittable(node: NodeProto, reason: str, summands: int) -> None:
     if node.op_type == "QLinearConv" and summands > 1:
         raise Unliftable(f"{reason}; it rounds its sum to a step, so it cannot be split exactly", title)
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    slides = any(attrs.get("pads", ())) or any(d > 1 for d in attrs.get("dilations", ()))
-    if (slides or attrs.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")) and summands > 1:
-        raise Unliftable(f"{reason}; it pads or dilates, so it is not split", title)
+    if (any(attrs.get("pads", ())) or attrs.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")) and summands > 1:
+        raise Unliftable(f"{reason}; it pads, so it is not split", title)
+
+
+def _dilations(node: NodeProto, rank: int) -> list[int]:
+    return next((list(a.ints) for a in node.attribute if a.name == "dilations"), [1] * rank)
 
 
 def _group(node: NodeProto) -> int:

@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from . import forms, heads, limits, model_io, shapes, spatial, undo
 from .assemble import assemble
+from .atrous import made_dense
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
 from .conversion import Conversion, Sizes
@@ -22,7 +23,7 @@ from .plan import Plan
 from .report import Checked, Report, build
 from .rewrite import Rewrite
 from .saving import Saveable
-from .settings import Settings
+from .settings import Settings, Size
 from .structure import ANY_RANK, IMAGE_RANK, straighten
 
 Progress = Callable[[str, int, int], None]  #: called with a check's name, the steps done, and their number
@@ -117,6 +118,8 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         raise Unliftable(
             "branches hide which axes of the image are spatial, so what was decided by its shape is not sure"
         )
+    if plan.dense is not None:
+        rewrite.take(plan.dense.replaced, plan.dense.initializers)
     limits.split(plan, rewrite, settings.max_kernel, settings.max_channels)
     converted = assemble(plan.model, rewrite)
     geometry = spatial.keep(converted) if plan.static else spatial.free(converted, plan, rewrite)
@@ -235,12 +238,24 @@ def _lifted(
     settings = settings or Settings()
     plan = heads.find(model, known, other, settings.global_pool == "keep", readings)
     plan = replace(plan, runtime=settings.runtime)
+    if settings.stride is not None:
+        plan = _denser(plan, settings.stride, known, other)
     try:
         return plan, lift(plan)
     except BatchBaked:
         raise
     except Unliftable as e:
         raise plan.instead or e
+
+
+def _denser(plan: Plan, stride: Size, known: shapes.Shapes, other: shapes.Shapes | None) -> Plan:
+    """The plan with maps of this effective stride. The denser backbone is read as any model is."""
+
+    def find(model: Model) -> Plan:
+        at_other = shapes.infer(model, other.batch) if other is not None else None
+        return heads.find(model, shapes.infer(model, known.batch), at_other)
+
+    return made_dense(plan, stride, find)
 
 
 def read_geometry(path: Any) -> Geometry:

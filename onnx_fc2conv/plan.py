@@ -5,9 +5,11 @@ Data only. The rooms that find it, lift it, declare its shapes and check it all 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal
+
+from onnx import NodeProto, TensorProto
 
 from .constants import Constants
 from .errors import Unliftable
@@ -45,11 +47,14 @@ class FeatureMap:
         name: value name in the model.
         dims: one entry per axis of the tensor.
         pooled: the spatial axes that it has no more, because the map was pooled whole along them.
+        dilations: of a map that was made denser, per spatial axis how many of its cells one of the original's is worth;
+            empty where it is the original's own.
     """
 
     name: str
     dims: Dims
     pooled: tuple[Axis, ...] = ()
+    dilations: tuple[int, ...] = ()
 
     @property
     def spatial(self) -> list[int]:
@@ -61,6 +66,33 @@ class FeatureMap:
     def axes(self) -> tuple[Axis, ...]:
         """The spatial axes, ordered by ``Axis.index``."""
         return tuple(d for i in self.spatial if isinstance(d := self.dims[i], Axis))
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """``dilations``, written out."""
+        return self.dilations or (1,) * len(self.axes)
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """Cells of the original's map at the trained size: what one window takes of this one, every ``steps``-th."""
+        return tuple(-(-a.size // k) for a, k in zip(self.axes, self.steps, strict=True))
+
+    @property
+    def covered(self) -> tuple[Axis, ...]:
+        """The spatial axes without the cells at their ends that no window of the trained size reaches.
+
+        Such are left where the trained size is no whole number of strides: windows that began there would lie beyond
+        the image. At the trained size there is one window.
+        """
+        return tuple(
+            replace(a, law=a.law.then(1, -n, 1)) if n else a for a, n in zip(self.axes, self.spare, strict=True)
+        )
+
+    @property
+    def spare(self) -> tuple[int, ...]:
+        """How many cells ``covered`` leaves out, per spatial axis."""
+        rows = zip(self.axes, self.window, self.steps, strict=True)
+        return tuple(0 if k == 1 else a.size - (w - 1) * k - 1 for a, w, k in rows)
 
     def shape(self, batch: int) -> tuple[int, ...]:
         """Static shape at the trained size."""
@@ -99,6 +131,35 @@ class Cause:
     detail: str
 
 
+@dataclass(frozen=True)
+class Dense:
+    """What making the maps denser has done to the backbone.
+
+    Attributes:
+        stride: the one that was asked for, in pixels per axis.
+        sparse: the plan without it: the original's own maps.
+        model: the denser backbone alone, from the images to the maps.
+        replaced: for each node that is another one now (by its position in the file) what takes its place.
+        initializers: new constants.
+        kept: positions of the nodes that only have other attributes now.
+        changes: what was done, one line per node.
+    """
+
+    stride: tuple[int, ...]
+    sparse: Plan
+    model: Model
+    replaced: dict[int, list[NodeProto]]
+    initializers: list[TensorProto]
+    kept: frozenset[int]
+    changes: tuple[str, ...]
+
+    @property
+    def names(self) -> set[str]:
+        """Names of the new values and nodes."""
+        nodes = [node for made in self.replaced.values() for node in made]
+        return {t.name for t in self.initializers} | {n for node in nodes for n in (node.name, *node.output)}
+
+
 @dataclass
 class Plan:
     """What the rest of the pipeline works on.
@@ -119,6 +180,7 @@ class Plan:
         static: no size changes: there are no images, and the head is every FC node.
         other_batch: the shapes at another batch size, where the batch is symbolic; only if ``static``.
         left: FC nodes that stay as they are, and why; only if ``static``.
+        dense: how the maps were made denser, if they were; then ``maps`` are those.
     """
 
     model: Model
@@ -136,6 +198,12 @@ class Plan:
     static: bool = False
     other_batch: Shapes | None = None
     left: dict[str, str] = field(default_factory=dict)
+    dense: Dense | None = None
+
+    @property
+    def sparse(self) -> Plan:
+        """The plan as it is where no map is made denser."""
+        return self if self.dense is None else self.dense.sparse
 
     @property
     def tied(self) -> dict[str, list[FeatureMap]]:

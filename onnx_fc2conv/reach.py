@@ -18,13 +18,21 @@ from .settings import Size
 
 def geometry(plan: Plan, rewrite: Rewrite) -> Geometry:
     """The grid of every lifted output, with what its cells reach, and the step of the sizes that are valid for it."""
-    steps = strides(plan) if any(c.kind == "phase" for c in plan.causes) else {}
+    steps = step(plan) if any(c.kind == "phase" for c in plan.causes) else {}
     found = {}
     for name in plan.model.outputs:
         if name in rewrite.values:
             grid = _reaching(rewrite.values[name].grid, name, plan)
             found[name] = replace(grid, step=steps.get(grid.source, grid.step))
     return Geometry(found)
+
+
+def step(plan: Plan) -> dict[str, Size]:
+    """For each image input the pixels by which it can grow, whatever depends on its size.
+
+    Where maps were made denser and a node depends on the size, it does so as it did in the original.
+    """
+    return strides(plan.sparse if any(c.kind == "phase" for c in plan.causes) else plan)
 
 
 def strides(plan: Plan) -> dict[str, Size]:
@@ -44,7 +52,7 @@ def strides(plan: Plan) -> dict[str, Size]:
 
 def _reaching(grid: Grid, output: str, plan: Plan) -> Grid:
     names, nodes = _in_front(plan.model, [output])
-    windows = [_axes(plan.maps[name]) for name in plan.cuts if name in names]
+    windows = [_axes(plan.maps[name], True) for name in plan.cuts if name in names]
     windows = [axes for axes in windows if len(axes) == len(grid.stride) and axes[0].source == grid.source]
     starts = [floor(min(a.reach[0] for a in column)) for column in zip(*windows, strict=True)]
     ends = [ceil(max(a.reach[1] for a in column)) for column in zip(*windows, strict=True)]
@@ -56,9 +64,9 @@ def _reaching(grid: Grid, output: str, plan: Plan) -> Grid:
     )
 
 
-def _axes(m: FeatureMap) -> tuple[Axis, ...]:
-    """The spatial axes, those that were pooled whole among them."""
-    return tuple(sorted((*m.axes, *m.pooled), key=lambda a: a.index))
+def _axes(m: FeatureMap, covered: bool = False) -> tuple[Axis, ...]:
+    """The spatial axes, those that were pooled whole among them; as far as windows cover them, if asked."""
+    return tuple(sorted((*(m.covered if covered else m.axes), *m.pooled), key=lambda a: a.index))
 
 
 def _in_front(model: Model, values: Iterable[str]) -> tuple[set[str], set[str]]:

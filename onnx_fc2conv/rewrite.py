@@ -9,6 +9,7 @@ FC spends the window.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,11 +27,18 @@ class Unread:
         channels: channels of the map.
         window: window size per spatial axis.
         order: shaped like one row of the value; entry = flat (C, *window) position of that feature.
+        dilations: cells of the map from one value of the window to the next, per spatial axis; empty for 1.
     """
 
     channels: int
     window: tuple[int, ...]
     order: np.ndarray
+    dilations: tuple[int, ...] = ()
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """``dilations``, written out."""
+        return self.dilations or (1,) * len(self.window)
 
     @property
     def in_map_order(self) -> bool:
@@ -159,3 +167,12 @@ class Rewrite:
     tiles: dict[str, Tile] = field(default_factory=dict)
     values: dict[str, Windowed] = field(default_factory=dict)
     additions: int = 0
+
+    def take(self, replaced: Mapping[int, Sequence[NodeProto]], initializers: Iterable[TensorProto]) -> None:
+        """Take up copies of nodes and new constants that were made elsewhere."""
+        self.replaced |= {
+            i: [NodeProto.FromString(n.SerializeToString()) for n in nodes] for i, nodes in replaced.items()
+        }
+        made = [TensorProto.FromString(t.SerializeToString()) for t in initializers]
+        self.initializers += made
+        self.made_from |= {t.name: t.name for t in made}

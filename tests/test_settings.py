@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnx_fc2conv import UsageError
-from onnx_fc2conv.settings import Settings, parse_size
+from onnx_fc2conv.settings import Settings, parse_size, parse_stride
 
 SIZES = {
     "512x1024": (512, 1024),
@@ -35,6 +35,21 @@ def test_parse_size_refuses(text: str) -> None:
         parse_size(text)
 
 
+STRIDES = {"8": (8,), "8x4": (8, 4), "4X8x16": (4, 8, 16), "1": (1,)}
+NO_STRIDES = ["", " ", "x", "8x", "0", "8x0", "-8", "8.0", "1x2x3x4", "½", "9" * 5000, "8 x 4", "+8", "1_0"]
+
+
+@pytest.mark.parametrize(("text", "stride"), STRIDES.items())
+def test_parse_stride(text: str, stride: tuple[int, ...]) -> None:
+    assert parse_stride(text) == stride
+
+
+@pytest.mark.parametrize("text", NO_STRIDES)
+def test_parse_stride_refuses(text: str) -> None:
+    with pytest.raises(UsageError, match="must look like 8, or like 8x4"):
+        parse_stride(text)
+
+
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=3))
 def test_parse_size_reads_what_is_written(numbers: list[int]) -> None:
     assert parse_size("x".join(map(str, numbers))) == tuple(numbers)
@@ -55,6 +70,7 @@ def test_defaults() -> None:
     assert defaults == {
         "sizes": (),
         "global_pool": "window",
+        "stride": None,
         "dynamic_batch": False,
         "output": "map",
         "require_exact": False,
@@ -80,6 +96,8 @@ def test_every_option_has_a_help_in_one_line() -> None:
 GOOD: list[dict[str, Any]] = [
     {"sizes": ((512, 1024), (160, 96))},
     {"sizes": ((160,),)},
+    {"stride": (8,)},
+    {"stride": (8, 4)},
     {"runtime": "reference"},
     {"report": "r.json"},
     {"report": "folder/R.MD"},
@@ -93,6 +111,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"sizes": (("512", "1024"),)}, "positive pixel counts"),
     ({"sizes": ((True, True),)}, "positive pixel counts"),
     ({"sizes": ((8, 8), (8, None))}, "positive pixel counts"),
+    ({"stride": (0,)}, "not a positive number of pixels"),
+    ({"stride": ()}, "not a positive number of pixels"),
+    ({"stride": (8.0,)}, "not a positive number of pixels"),
+    ({"stride": (True,)}, "not a positive number of pixels"),
+    ({"stride": 8}, "not a positive number of pixels"),
+    ({"stride": (8,), "global_pool": "keep"}, "--global-pool keep .*; leave --stride out"),
+    ({"stride": (8,), "static": True}, "--static .*; leave --stride out"),
     ({"runtime": "tensorrt"}, "none of onnxruntime, reference"),
     ({"runtime": None}, "none of onnxruntime, reference"),
     ({"report": ""}, "must end in .json or .md"),

@@ -83,7 +83,7 @@ def _covers(op: Op, x: FeatureMap) -> bool:
     rank = len(x.dims) - 2
     if len(sizes) < rank or len(kernel) != rank or max(sizes) == 1 or any(d != 1 for d in op.attr("dilations") or ()):
         return False
-    slides = [_read(op, i, rank, kernel[i], n) for i, n in enumerate(sizes)]
+    slides = [read_slide(op, i, rank, kernel[i], n) for i, n in enumerate(sizes)]
     return all((n + s.add()) // s.stride == 1 and s.kernel - s.before >= n for n, s in zip(sizes, slides, strict=True))
 
 
@@ -113,7 +113,7 @@ def _slide(op: Op, x: FeatureMap, kernel: list[int], channels: int, trace: Trace
     dims: list[Dim] = ["batch", channels]
     for i, dim in enumerate(x.dims[2:]):
         assert isinstance(dim, (int, Axis))
-        slide = _read(op, i, rank, kernel[i], dim.size if isinstance(dim, Axis) else dim)
+        slide = read_slide(op, i, rank, kernel[i], dim.size if isinstance(dim, Axis) else dim)
         if isinstance(dim, Axis):
             _blame(op, slide, dim, trace)
             dims.append(dim.window_op(slide.kernel, slide.stride, slide.before, slide.add()))
@@ -122,7 +122,8 @@ def _slide(op: Op, x: FeatureMap, kernel: list[int], channels: int, trace: Trace
     return tuple(dims)
 
 
-def _read(op: Op, i: int, rank: int, kernel: int, n: int) -> Slide:
+def read_slide(op: Op, i: int, rank: int, kernel: int, n: int) -> Slide:
+    """How a node slides along its i-th spatial axis, of which the map has n cells."""
     dilation = op.attr("dilations", [1] * rank)[i]
     stride = op.attr("strides", [1] * rank)[i]
     dilated = (kernel - 1) * dilation + 1

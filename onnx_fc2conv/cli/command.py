@@ -53,6 +53,8 @@ class Command:
                 extras["action"] = "store_false" if f.default else "store_true"
             else:
                 extras |= {"metavar": f.metadata["metavar"], "default": f.default}
+                if "parse" in f.metadata:
+                    extras["type"] = f.metadata["parse"]
                 if "count" in f.metadata:
                     extras["type"] = partial(parse_count, flag)
                 if "choices" in f.metadata:

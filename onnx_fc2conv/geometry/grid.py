@@ -27,7 +27,8 @@ class Grid:
     Attributes:
         source: the graph input that the map is computed from; of inputs that must have one size, the first.
         trained_size: that input's trained size, in pixels.
-        window: size of the window on the feature map, in cells; of several maps, on the one that the grid follows.
+        window: size of the window on the feature map, in cells; of several maps, on the one that the grid follows. Of a
+            map that was made denser, it takes so many cells with others between them.
         stride: effective stride, in pixels; where the map was pooled whole, that of the map in front of the pool.
         laws: grid size as a function of the input size, per axis.
         field: receptive field size of one cell of that map, in pixels.
@@ -52,15 +53,19 @@ class Grid:
     global_context: bool = False
 
     @classmethod
-    def over(cls, axes: tuple[Axis, ...]) -> Grid:
-        """The grid of windows of the trained map's own size, slid over the map with these axes."""
-        window = tuple(a.size for a in axes)
+    def over(cls, axes: tuple[Axis, ...], window: tuple[int, ...] = ()) -> Grid:
+        """The grid of windows of the trained map's own size, slid over the map with these axes.
+
+        Args:
+            axes: of the map.
+            window: how many of its cells a window takes, of those that it spans; default: all.
+        """
         return cls(
             source=axes[0].source,
             trained_size=tuple(a.trained for a in axes),
-            window=window,
+            window=window or tuple(a.size for a in axes),
             stride=tuple(a.stride.numerator for a in axes),
-            laws=tuple(a.law.then(1, 1 - w, 1) for a, w in zip(axes, window, strict=True)),
+            laws=tuple(a.law.then(1, 1 - a.size, 1) for a in axes),
             field=tuple(int(a.field) for a in axes),
             padding=tuple(int(a.padding) for a in axes),
             padding_after=tuple(floor(a.reach[1]) - a.trained for a in axes),

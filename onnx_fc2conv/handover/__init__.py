@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 from onnx import ModelProto
 
-from ..conversion import Conversion, Sizes
+from ..conversion import MOST_NODES, Conversion, Sizes
+from ..ops import title
 from .operators import SOURCE
 from .profile import Profile, arguments, assumed, profiles, unwritable
 from .tensorrt import Finding, findings
@@ -33,6 +34,25 @@ class HandOver:
     findings: list[Finding]
 
 
+def _dilated_pools(conversion: Conversion, proto: ModelProto) -> list[str]:
+    """What to mind of the pools that were dilated to make answers denser; nothing if there are none."""
+    if conversion.plan.dense is None:
+        return []
+    found = [
+        title(node)
+        for node in proto.graph.node
+        if node.op_type in ("AveragePool", "LpPool", "MaxPool")
+        and any(n != 1 for a in node.attribute if a.name == "dilations" for n in a.ints)
+    ]
+    if not found:
+        return []
+    named = f"{', '.join(found[:MOST_NODES])}{f' and {len(found) - MOST_NODES} more' if found[MOST_NODES:] else ''}"
+    return [
+        f"--stride has dilated pools, which TensorRT does not document: {named}; a larger stride "
+        "may leave them as they were, and networks that stride by Convs alone need none"
+    ]
+
+
 def hand_over(conversion: Conversion, proto: ModelProto, sizes: list[Sizes]) -> HandOver:
     """The hand-over of a converted model.
 
@@ -48,6 +68,7 @@ def hand_over(conversion: Conversion, proto: ModelProto, sizes: list[Sizes]) -> 
     if found and conversion.phases:
         forms = dict.fromkeys(conversion.valid_sizes(name) for name in conversion.trained)
         notes.append(f"only sizes of the form {', '.join(forms)} are valid, and the engine takes those between too")
+    notes += _dilated_pools(conversion, proto)
     known = dict(conversion.plan.shapes.elem_types)
     known |= {name: value.elem_type for name, value in conversion.rewrite.values.items()}
     return HandOver(

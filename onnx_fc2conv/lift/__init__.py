@@ -65,7 +65,7 @@ def lift(plan: Plan) -> Rewrite:
         Unliftable: a node of a head has no rule, or its rule refuses; the error names the node and the reason.
     """
     _require_opset(plan)
-    names = Names(plan.model.names)
+    names = Names(plan.model.names | (plan.dense.names if plan.dense else set()))
     shared = Shared(plan, names)
     outputs = set(plan.model.outputs)
     starts: dict[str, Op] = {}

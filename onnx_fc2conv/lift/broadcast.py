@@ -148,6 +148,7 @@ def _same_window(x: Windowed, y: Windowed) -> bool:
         and x.affine is None
         and y.affine is None
         and (x.unread.channels, x.unread.window) == (y.unread.channels, y.unread.window)
+        and x.unread.steps == y.unread.steps
         and x.features == y.features
         and x.layout == y.layout
         and np.array_equal(x.unread.order, y.unread.order)

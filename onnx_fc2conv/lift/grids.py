@@ -10,7 +10,8 @@ import numpy as np
 
 from ..geometry import Grid
 from ..rewrite import Windowed
-from .rewriter import FAR, Rewriter
+from .rewriter import Rewriter
+from .windows import FAR
 
 TRIED = 16  #: grid sizes at which two laws that are not the same must agree
 

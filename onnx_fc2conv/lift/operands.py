@@ -41,20 +41,31 @@ def _window_over(rewriter: Rewriter, cut: FeatureMap, plan: Plan) -> Windowed:
     """The map that is flattened, as an unread value: its window is its own trained size."""
     if cut.pooled:
         return _vector(rewriter, cut, plan)
-    axes = cut.axes
-    features = cut.shape(rewriter.batch)[1:]
+    features = plan.sparse.maps[cut.name].shape(rewriter.batch)[1:]
     rewriter.refuse_if(cut.dims[0] != "batch", f"flattens '{cut.name}', whose first axis is not the batch")
     channel_axes = [i for i in range(1, len(cut.dims)) if i not in cut.spatial]
     wide = [i for i in channel_axes if cut.dims[i] != 1] or channel_axes[:1]
     rewriter.refuse_if(len(wide) != 1, f"flattens '{cut.name}', which has {len(wide)} feature axes instead of one")
     channels = features[wide[0] - 1]
-    window = tuple(a.size for a in axes)
+    window = cut.window
     positions = np.arange(channels * int(np.prod(window)), dtype=np.int64).reshape(channels, *window)
     order = positions.transpose(np.argsort([*wide, *cut.spatial])).reshape(features)
-    tensor = _canonical(rewriter, cut, plan, wide)
-    return Windowed(
-        tensor, features, plan.shapes.elem_types[cut.name], Grid.over(axes), Unread(channels, window, order)
-    )
+    unread = Unread(channels, window, order, cut.dilations)
+    grid, elem_type = Grid.over(cut.covered, window), plan.shapes.elem_types[cut.name]
+    if not any(cut.spare):
+        return Windowed(_canonical(rewriter, cut, plan, wide), features, elem_type, grid, unread)
+
+    def covered() -> Windowed:
+        tensor = _without_ends(rewriter, cut, _canonical(rewriter, cut, plan, wide))
+        return Windowed(tensor, features, elem_type, grid, unread)
+
+    return rewriter.once(("covered", cut.name), covered)
+
+
+def _without_ends(rewriter: Rewriter, cut: FeatureMap, tensor: str) -> str:
+    """Of a map that was made denser, what windows of the trained size cover; it is laid out as ``[N, C, *spatial]``."""
+    axes, ends = zip(*((i, -n) for i, n in enumerate(cut.spare, 2) if n), strict=True)
+    return rewriter.sliced(tensor, list(axes), [0] * len(axes), list(ends))
 
 
 def _vector(rewriter: Rewriter, cut: FeatureMap, plan: Plan) -> Windowed:

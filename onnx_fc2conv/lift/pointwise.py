@@ -17,7 +17,8 @@ from ..rewrite import Unread, Windowed
 from .decoder import per_window
 from .linear import ACTIVATIONS, activated
 from .registry import lifts
-from .rewriter import Operand, Rewriter, conv_attrs
+from .rewriter import Operand, Rewriter
+from .windows import conv_attrs
 
 
 @lifts("Conv", family="linear")
@@ -44,7 +45,7 @@ def lift_conv(op: Rewriter, x: Operand, weight: Operand, bias: Operand = None) -
     window = x.unread.window
     kernel = op.with_dims(weight, (weight.shape[0], x.unread.channels // group, *window))
     extras = [bias.name] if isinstance(bias, Array) else []
-    tensor = op.emit("Conv", x, kernel, *extras, group=group, **conv_attrs(window))
+    tensor = op.emit("Conv", x, kernel, *extras, group=group, **conv_attrs(window, x.unread.dilations))
     return replace(one_position(x, tensor, weight.shape[0], len(x.features)), behind_fc=True)
 
 

@@ -6,11 +6,13 @@ Whatever stride such a pool was written with, it had one window at the trained s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
+from ..dilated import Pool, Pools
 from ..dtypes import numpy_type
 from ..flatten import covers_map
 from ..rewrite import Windowed
@@ -58,12 +60,7 @@ def window_pool(
     channels = rows[:, 0] // cells
     if not np.array_equal(rows, channels[:, None] * cells + np.arange(cells)):
         return None
-    attrs: dict[str, Any] = {"kernel_shape": list(x.unread.window), "strides": [1] * len(x.unread.window)}
-    if POOLED_BY[kind] == "LpPool":
-        attrs["p"] = op.attr("p", 2)
-    if quantised:
-        attrs["domain"] = "com.microsoft"
-    tensor = op.emit(POOLED_BY[kind], x, *quantised, **attrs)
+    tensor = _pooled(op, x, kind, quantised)
     if kind == "ReduceSum":
         factor = op.constant(np.asarray(cells, numpy_type(x.elem_type)), "cells", cells, x.elem_type)
         tensor = op.emit("Mul", tensor, factor)
@@ -72,6 +69,47 @@ def window_pool(
         index = op.constant(channels.astype(np.int64), "channels")
         pooled = pooled.spent(op.emit("Gather", pooled, index, axis=1), (channels.size,))
     return pooled
+
+
+def _pooled(op: Rewriter, x: Windowed, kind: str, quantised: Sequence[str]) -> str:
+    """The pool of every window."""
+    assert x.unread is not None
+    if set(x.unread.steps) != {1}:
+        return _dilated(op, x, kind, bool(quantised))
+    attrs: dict[str, Any] = {"kernel_shape": list(x.unread.window), "strides": [1] * len(x.unread.window)}
+    if POOLED_BY[kind] == "LpPool":
+        attrs["p"] = op.attr("p", 2)
+    if quantised:
+        attrs["domain"] = "com.microsoft"
+    return op.emit(POOLED_BY[kind], x, *quantised, **attrs)
+
+
+def _dilated(op: Rewriter, x: Windowed, kind: str, quantised: bool) -> str:
+    """The pool of every window of a map that was made denser."""
+    assert x.unread is not None
+    op.refuse_if(
+        quantised, "would become a com.microsoft.QLinearAveragePool, which has no dilations, as --stride needs"
+    )
+    pool = Pool.over(POOLED_BY[kind], x.unread.window, x.unread.steps, op.attr("p", 2))
+    try:
+        return Pools(_Writer(op), op.since, op.runtime).write(x.tensor, pool, x.unread.channels, x.elem_type)
+    except ValueError as e:
+        raise op.refuse(str(e)) from e
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Takes the nodes of dilated pools."""
+
+    op: Rewriter
+
+    def emit(self, op_type: str, *inputs: str, **attrs: Any) -> str:
+        """Add a node."""
+        return self.op.emit(op_type, *inputs, **attrs)
+
+    def constant(self, values: np.ndarray, hint: str) -> str:
+        """A constant; equal ones are shared."""
+        return self.op.constant(values, hint, "dilated", values.dtype.str, values.shape, values.tobytes())
 
 
 def _in_integers(op: Rewriter, x: Windowed, kind: str) -> bool:

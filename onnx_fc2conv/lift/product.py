@@ -24,7 +24,8 @@ from ..ops import Array
 from ..rewrite import Unread, Windowed
 from .grids import ratio
 from .integers import dequantised
-from .rewriter import Rewriter, conv_attrs
+from .rewriter import Rewriter
+from .windows import conv_attrs
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +163,9 @@ def at_positions(x: Windowed, positions: np.ndarray, tensor: str, units: int) ->
     assert x.unread is not None
     cells = int(np.prod(x.unread.window))
     order = (positions + cells * np.arange(units)).reshape(*x.features[:-1], units)
-    return replace(x, tensor=tensor, features=order.shape, unread=Unread(units, x.unread.window, order))
+    return replace(
+        x, tensor=tensor, features=order.shape, unread=Unread(units, x.unread.window, order, x.unread.dilations)
+    )
 
 
 def _grouped(
@@ -180,7 +183,8 @@ def _grouped(
     scale = affine.scale.reshape(rows, 1, -1) if affine else None
     kernel = _kernel(op, weight, dims, order, rows, scale)
     shift = weight.shift(affine.shift.reshape(rows, -1)) if affine else None
-    attrs = conv_attrs(window) | ({"strides": list(strides)} if strides and not x.everywhere else {})
+    attrs = conv_attrs(window, x.unread.dilations if x.unread else ())
+    attrs |= {"strides": list(strides)} if strides and not x.everywhere else {}
     tensor = op.emit("Conv", x, kernel, _bias(op, bias, weight, rows, shift), group=rows, **attrs)
     return x.spent(tensor, (rows * weight.units,))
 

@@ -11,7 +11,8 @@ from ..ops import Array
 from ..rewrite import Windowed
 from .product import at_positions, rows_at_positions
 from .registry import lifts
-from .rewriter import Operand, Rewriter, conv_attrs
+from .rewriter import Operand, Rewriter
+from .windows import conv_attrs
 
 
 @lifts("QuantizeLinear", "DequantizeLinear", family="quantise")
@@ -65,7 +66,7 @@ def lift_matmul_integer(
     several = isinstance(b_zero, Array) and int(np.prod(b_zero.shape)) > 1
     op.refuse_if(several, "has a zero point for each unit, and onnxruntime's ConvInteger takes one for all")
     zeros = [z.name if isinstance(z, Array) else None for z in (a_zero, b_zero)]
-    tensor = op.emit("ConvInteger", x, kernel, *_trimmed(zeros), group=1, **conv_attrs(window))
+    tensor = op.emit("ConvInteger", x, kernel, *_trimmed(zeros), group=1, **conv_attrs(window, _dilations(x)))
     return _product(x, tensor, _units(b, False), op.out_type(), positions)
 
 
@@ -88,7 +89,7 @@ def _qlinear(
         op.refuse_if(not fits, "its C is not a constant with one value per unit")
     extra = [op.with_dims(bias, (units,))] if isinstance(bias, Array) else []
     operands = (names[0], names[1], kernel, names[2], names[3], names[4], names[5], *extra)
-    tensor = op.emit("QLinearConv", x, *operands, group=1, **conv_attrs(window))
+    tensor = op.emit("QLinearConv", x, *operands, group=1, **conv_attrs(window, _dilations(x)))
     return _product(x, tensor, units, scales[-1].elem_type, positions)
 
 
@@ -133,6 +134,10 @@ def _kernel(op: Rewriter, weight: Array, transposed: bool, dims: tuple[int, ...]
     kernel = np.empty_like(matrix)
     kernel[:, order] = matrix
     return op.constant(kernel.reshape(dims), weight.name, transposed, dims, order.tobytes())
+
+
+def _dilations(x: Windowed) -> tuple[int, ...]:
+    return x.unread.dilations if x.unread else ()
 
 
 def _units(weight: Operand, transposed: bool) -> int:

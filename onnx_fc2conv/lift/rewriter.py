@@ -15,11 +15,11 @@ from ..ops import Array, Op
 from ..plan import Cause
 from ..rewrite import Affine, Windowed
 from .shared import Repeated, RunTime, Shared, Side
+from .windows import conv_attrs, of_cell
 
 Operand = Windowed | Array | Repeated | RunTime | Side | None
 
 FIXED_TYPES = {"tensor(bool)": TensorProto.BOOL, "tensor(int64)": TensorProto.INT64}
-FAR = 2**31 - 1  #: an end that means "to the last"
 
 
 class Rewriter:
@@ -30,6 +30,7 @@ class Rewriter:
         self.emitted: list[NodeProto] = []
         self._shared = shared
         self.shapes = shared.shapes
+        self.runtime = shared.runtime
         self.batch, self.any_batch = shared.shapes.batch, shared.constants.any_batch
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ class Rewriter:
         """
         if x.unread is None:
             return x
-        key = (x.tensor, x.unread.window)
+        key = (x.tensor, x.unread.window, x.unread.steps)
         if set(x.unread.window) == {1}:
             self._shared.spent[key] = x.spent(x.tensor, (x.unread.channels,))
         flatten = self._cut_windows if self.fc_refusal(x.elem_type) else self._flatten_windows
@@ -242,21 +243,20 @@ class Rewriter:
         """The flattening of every window for types that have no Conv: one shifted map for each cell of the window."""
         assert x.unread is not None
         window, cells = x.unread.window, int(np.prod(x.unread.window))
-        shifted = [self._shifted(x, cell, window) for cell in np.ndindex(*window)]
+        axes, steps = list(range(2, 2 + len(window))), x.unread.steps
+        shifted = [self.sliced(x.tensor, axes, *of_cell(cell, window, steps)) for cell in np.ndindex(*window)]
         tensor = self.emit("Concat", *shifted, axis=1) if cells > 1 else shifted[0]
         order = np.arange(x.unread.size).reshape(cells, -1).T.ravel()
         if cells > 1 and x.unread.channels > 1:
             tensor = self.emit("Gather", tensor, self.constant(order, "order"), axis=1)
         return x.spent(tensor, (x.unread.size,))
 
-    def _shifted(self, x: Windowed, cell: tuple[int, ...], window: tuple[int, ...]) -> str:
-        """The map's values at one cell of every window."""
-        ends = [c - w + 1 or FAR for c, w in zip(cell, window, strict=True)]
-        axes = list(range(2, 2 + len(window)))
+    def sliced(self, tensor: str, axes: list[int], starts: list[int], ends: list[int]) -> str:
+        """A part of a tensor along some axes."""
+        operands: dict[str, Any] = {"starts": starts, "ends": ends, "axes": axes}
         if self.since < 10:
-            return self.emit("Slice", x, starts=list(cell), ends=ends, axes=axes)
-        operands = {"starts": list(cell), "ends": ends, "axes": axes}
-        return self.emit("Slice", x, *(self.constant(np.array(v, np.int64), k) for k, v in operands.items()))
+            return self.emit("Slice", tensor, **operands)
+        return self.emit("Slice", tensor, *(self.constant(np.array(v, np.int64), k) for k, v in operands.items()))
 
     def _flatten_windows(self, x: Windowed) -> Windowed:
         assert x.unread is not None
@@ -266,7 +266,7 @@ class Rewriter:
             size, 1, *window
         )
         kernel = self.constant(one_hot, "flatten_kernel", x.elem_type, x.unread.channels, window)
-        tensor = self.emit("Conv", x, kernel, group=x.unread.channels, **conv_attrs(window))
+        tensor = self.emit("Conv", x, kernel, group=x.unread.channels, **conv_attrs(window, x.unread.steps))
         return x.spent(tensor, (size,))
 
     def reshape_features(self, x: Windowed, features: tuple[int, ...]) -> Windowed:
@@ -322,9 +322,3 @@ class Rewriter:
         """The inverse of ``grid_first``."""
         r, g = len(x.features), x.grid_rank
         return self.emit("Transpose", tensor, perm=[0, *range(1 + g, 1 + g + r), *range(1, 1 + g)])
-
-
-def conv_attrs(kernel: tuple[int, ...]) -> dict[str, Any]:
-    """Attributes of a Conv with this kernel at stride 1, all written out: some parsers know no defaults."""
-    ones, zeros = [1] * len(kernel), [0] * len(kernel)
-    return {"kernel_shape": list(kernel), "strides": ones, "pads": zeros * 2, "dilations": ones}

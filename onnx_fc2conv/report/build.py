@@ -161,8 +161,18 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, g
         images=images,
         handover=_handover(given),
         static=plan.static,
+        stride=list(plan.dense.stride) if plan.dense else None,
+        dense=list(plan.dense.changes) if plan.dense else [],
+        dilations={
+            name: list(m.dilations) for name, m in plan.maps.items() if m.dilations and name in _read(conversion)
+        },
         left=[LeftRow(node, reason) for node, reason in plan.left.items()],
     )
+
+
+def _read(conversion: Conversion) -> set[str]:
+    """The maps that heads read, or that are outputs."""
+    return {*conversion.plan.cuts, *conversion.map_outputs}
 
 
 def _handover(given: HandedOver) -> HandOverRow:
@@ -245,4 +255,4 @@ def _heads(conversion: Conversion) -> list[HeadRow]:
         kernels = [list(a.ints) for n in new if n.op_type in CONVS for a in n.attribute if a.name == "kernel_shape"]
         label = op.name or next(o for o in op.outputs if o)
         rows[cut].append(NodeRow(label, op.kind, [n.op_type for n in new], kernels[0] if kernels else None))
-    return [HeadRow(cut, list(plan.maps[cut].shape(plan.shapes.batch)[1:]), rows[cut]) for cut in plan.cuts]
+    return [HeadRow(cut, list(plan.sparse.maps[cut].shape(plan.shapes.batch)[1:]), rows[cut]) for cut in plan.cuts]

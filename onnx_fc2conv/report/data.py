@@ -169,7 +169,9 @@ class Report:
     crops at all sizes, and the same of ``interior`` (cells whose box touches no border of the image) and ``border``,
     where there are such cells. ``static`` conversions change no size: they have no images, no outputs with grids and no
     verdict, and ``left`` lists the FC nodes that stay. ``runtime`` is what ran the checks, with its version
-    (``onnxruntime 1.23.0``); null where none was run.
+    (``onnxruntime 1.23.0``); null where none was run. Where answers were made denser, ``stride`` is the one that was
+    asked for, in pixels per axis, ``dense`` says what was done to which nodes, and ``dilations`` how many cells of each
+    denser map one of the original's is worth.
     """
 
     tool: str
@@ -196,6 +198,9 @@ class Report:
     handover: HandOverRow
     static: bool = False
     left: list[LeftRow] = field(default_factory=list)
+    stride: list[int] | None = None
+    dense: list[str] = field(default_factory=list)
+    dilations: dict[str, list[int]] = field(default_factory=dict)
     schema: int = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:
@@ -244,8 +249,19 @@ class Report:
         if blamed:
             shown = ", ".join(f"{c.node} ({c.detail})" for c in blamed[:4])
             words += f": {shown}{f' and {len(blamed) - 4} more' if len(blamed) > 4 else ''}"
+        words += self._dense_words() if self.verdict != "exact" else ""
         words += "".join(f". {_deviation_words(name, d)}" for name, d in self.deviation.items())
         return words + "."
+
+    def _dense_words(self) -> str:
+        """What a verdict other than exact means for cells that the conversion without --stride does not have."""
+        if not self.dilations:
+            return ""
+        steps = " or ".join(dict.fromkeys("x".join(map(str, k)) for k in self.dilations.values()))
+        every = f"every {steps}-th cell is what the conversion without --stride gives"
+        if self.verdict == "padded":
+            return f". Of the denser grid {every}; between them are the answers for maps whose pads stand elsewhere"
+        return f". Of the denser grid {every}, and what looks at the whole map looks at those cells of it"
 
     def form_words(self) -> str:
         """What outputs are that are not their maps, and where those are; empty where all are."""

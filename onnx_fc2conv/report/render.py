@@ -27,6 +27,8 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
         screen.line(f"structure: {change}")
     for node in report.unbaked:
         screen.line(f"carried the trained size, rewritten to follow the input's: {node}")
+    for change in listed(report.dense):
+        screen.line(f"made denser: {change}")
     for name, shape in report.maps.items():
         screen.line(f"output '{name}' is a feature map, [{', '.join(shape)}]")
     _print_heads(report, screen)
@@ -68,6 +70,8 @@ def markdown(report: Report) -> str:
         lines += ["## Structure", "", *(f"* {printable(change)}" for change in report.restructured), ""]
     if report.unbaked:
         lines += ["## Rewritten to follow the size", "", *(f"* {printable(node)}" for node in report.unbaked), ""]
+    if report.dense:
+        lines += ["## Made denser", "", *(f"* {printable(change)}" for change in report.dense), ""]
     for head in report.heads:
         lines += [f"## Head behind `{printable(head.feature_map)}` {head.feature_map_shape}", ""]
         lines += markdown_table(("node", "from", "to", "kernel"), _node_cells(head.nodes))

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .options import Size, option, quiet_option, report_option, require_valid, runtime_option, verify_option
+from .options import (
+    Size,
+    option,
+    parse_stride,
+    quiet_option,
+    report_option,
+    require_valid,
+    runtime_option,
+    verify_option,
+)
 
 OUTPUTS = ("map", "rows", "mean", "max")  #: the forms in which an output can give its grid
 
@@ -26,6 +35,13 @@ class Settings:
         "a pool over the whole map becomes a pool over the window (default), or stays global: one answer for any image",
         choices=("window", "keep"),
         metavar="window|keep",
+    )
+    stride: tuple[int, ...] | None = option(
+        None,
+        "answers every S pixels (8, or 8x4, height first) instead of every effective stride, without training: the "
+        "last strides become 1, and what slides behind them is dilated",
+        parse=parse_stride,
+        metavar="S",
     )
     dynamic_batch: bool = option(False, "the batch axis becomes free too, wherever its size was written into the model")
     output: str = option(
@@ -71,8 +87,20 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_valid(self)
+        if self.stride is not None:
+            self._require_stride(self.stride)
         if self.static:
             self._require_static()
+
+    def _require_stride(self, stride: Size) -> None:
+        """Refuse what is no stride, and what has no grid that could be denser."""
+        if type(stride) is not tuple or not stride or any(type(n) is not int or n < 1 for n in stride):
+            raise UsageError(
+                f"stride {stride!r} is not a positive number of pixels, nor a tuple of them, such as (8, 4)"
+            )
+        if self.global_pool == "keep":
+            reason = "keeps one answer for the whole image, which cannot be denser"
+            raise UsageError(f"--global-pool keep {reason}; leave --stride out")
 
     def _require_static(self) -> None:
         """Refuse what has no meaning where no size changes."""
@@ -83,6 +111,7 @@ class Settings:
                 self.global_pool != "window",
                 "keeps the trained size, at which every pool stays as it is",
             ),
+            ("--stride", self.stride is not None, "keeps the trained size, at which there is one window"),
             ("--dynamic-batch", self.dynamic_batch, "keeps every input and output as it is, its batch too"),
             ("--output", self.output != "map", "keeps every output as it is"),
             ("--require-exact", self.require_exact, "makes no windows, so there are no image crops to be exact on"),

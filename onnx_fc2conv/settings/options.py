@@ -18,7 +18,8 @@ def option(default: Any, help_: str, **argparse_extras: Any) -> Any:
     Args:
         default: its value where the option is not given.
         help_: for the command line and the README.
-        argparse_extras: ``flag``, ``metavar``, ``choices``; ``count=True`` for a whole number of at least 1.
+        argparse_extras: ``flag``, ``metavar``, ``choices``; ``count=True`` for a whole number of at least 1;
+            ``parse`` for what makes the value of a text.
     """
     return field(default=default, metadata={"help": help_, **argparse_extras})
 
@@ -78,6 +79,18 @@ def parse_count(flag: str, text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
         raise UsageError(f"{flag} {text!r} must be a whole number of at least 1, such as 7")
     return int(text)
+
+
+def parse_stride(text: str) -> Size:
+    """``"8"`` -> ``(8,)``, for every axis; ``"8x4"`` -> ``(8, 4)``: height x width, or as many as there are axes.
+
+    Raises:
+        UsageError: the text is not positive integers joined by ``x``.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 3 or any(not (p.isascii() and p.isdigit() and len(p) < 10 and int(p)) for p in parts):
+        raise UsageError(f"--stride {text!r} must look like 8, or like 8x4 (height x width)")
+    return tuple(map(int, parts))
 
 
 def parse_size(text: str) -> Size:

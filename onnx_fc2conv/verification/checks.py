@@ -5,6 +5,7 @@ same size    original and converted at the trained size (also with two images wh
 output form  outputs that are rows or pooled, against their maps, at every size; all other checks compare the maps
 grid law     predicted grid and stride against the shapes that come out
 feature maps outputs that are feature maps themselves, against the original's backbone at the enlarged size
+every k-th cell  of maps that were made denser (--stride), against the original's backbone at the enlarged size
 windows      the original head on every window of the enlarged feature map, against the converted grid
 default run  the same, with the graph optimisations that users run with, if the runtime has any
 image crops  the original on image crops: must agree if the model is exact, is measured if it is not; none where one
@@ -20,6 +21,7 @@ from ..errors import VerificationFailed
 from ..settings import Size
 from .enlarged import EnlargedChecks
 from .judgement import Exact
+from .map_outputs import every_cell
 from .outcome import Check, Outcome
 from .repeated import Repeated
 from .session import Feeds, RuntimeRefusal, opset_of
@@ -79,6 +81,8 @@ class Verifier(EnlargedChecks):
             for name in self._lifted:
                 if found[name].shape == expected[name].shape + (1,) * self._lifted[name].grid_rank:
                     found[name] = found[name].reshape(expected[name].shape)
+            for name in self._oracle.map_outputs:
+                found[name] = every_cell(self._plan.maps[name], found[name])
             whole = self._whole(feeds)
             found, expected = ({name: v[name][..., None] for name in expected} for v in (found, expected))
             asleep = "" if awake else "; an output was the same for two images, so this proves little"

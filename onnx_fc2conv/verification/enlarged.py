@@ -13,7 +13,7 @@ from .compare import error
 from .deviation import interior, measure
 from .judgement import Exact
 from .loaded import Loaded
-from .map_outputs import map_crops, map_shape
+from .map_outputs import every_cell, map_crops, map_shape
 from .oracle import Cell, Oracle, image_crops, sample_cells
 from .outcome import Check
 from .session import Feeds, RuntimeRefusal
@@ -64,6 +64,8 @@ class EnlargedChecks(Loaded):
                 "feature maps", first, True, note="outputs that are maps, as the original's backbone gives them"
             )
             self._compare(check, found, {name: maps[name] for name in self._oracle.map_outputs}, True)
+        if self._plan.dense is not None:
+            self._every_cell(first, maps, feeds)
         if not self._lifted:
             self._map_crops(sizes, feeds, found)
         for names in self._same_grid():
@@ -86,6 +88,14 @@ class EnlargedChecks(Loaded):
                 continue  # there is one answer and no crop that it belongs to
             self._progress("image crops", done + 2, steps)
             self._image_crops(size, feeds, found, names)
+
+    def _every_cell(self, size: tuple[int, ...], maps: Feeds, feeds: Feeds) -> None:
+        """Of denser maps every k-th cell, against the original's own backbone, whether it pads or not."""
+        expected = self._oracle.sparse_maps(feeds)
+        found = {name: every_cell(self._plan.maps[name], maps[name]) for name in expected}
+        steps = dict.fromkeys(text(self._plan.maps[name].dilations) for name in expected)
+        note = f"of the denser map every {' or '.join(steps)}-th cell, as the original's backbone gives it"
+        self._compare(Check("every k-th cell", size, True, note=note), found, expected, True)
 
     def _output_form(self, sizes: Sizes, feeds: Feeds, given: Feeds, as_run: Feeds) -> None:
         """Outputs that are not their maps, also for several images, also as users run the model."""

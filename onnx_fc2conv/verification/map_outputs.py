@@ -80,12 +80,20 @@ def map_crops(
     return Windows((len(cells), int(np.prod(room))), np.array(inside, np.bool_), *stacks)
 
 
+def every_cell(x: FeatureMap, value: np.ndarray) -> np.ndarray:
+    """Of a map that was made denser the original's own cells."""
+    index = [slice(None)] * value.ndim
+    for place, k in zip(x.spatial, x.steps, strict=True):
+        index[place] = slice(None, None, k)
+    return np.ascontiguousarray(value[tuple(index)])
+
+
 def _window(value: np.ndarray, x: FeatureMap, starts: dict[str, list[int]]) -> np.ndarray:
     """The part of an enlarged map, or image, that has its trained size and starts at these pixels of the image."""
     index = [slice(None)] * value.ndim
-    for place, axis in zip(x.spatial, x.axes, strict=True):
+    for place, axis, n, k in zip(x.spatial, x.axes, x.window, x.steps, strict=True):
         start = int(starts[axis.source][axis.index] / axis.stride)
-        index[place] = slice(start, start + axis.size)
+        index[place] = slice(start, start + (n - 1) * k + 1, k)
     return np.ascontiguousarray(value[tuple(index)])
 
 

@@ -7,53 +7,20 @@ with the conversion: where a node carries the trained size and could not run at 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from onnx import GraphProto, ModelProto, ValueInfoProto, helper
+from onnx import ModelProto, ValueInfoProto, helper
 
 from ..geometry import Grid
-from ..ops import Model
+from ..parts import cut
 from ..plan import Plan
 from .precise import Doubled
 from .repeated import Repeated
 from .session import Feeds, Runtime, Session
 
 Cell = tuple[int, ...]
-
-
-def cut(model: Model, inputs: dict[str, ValueInfoProto], outputs: Iterable[str]) -> ModelProto:
-    """The part of a model between some values and some others, as a model of its own.
-
-    Args:
-        model: the original.
-        inputs: where the part begins.
-        outputs: where it ends.
-    """
-    graph = model.proto.graph
-    wanted, needed = set(), list(outputs)
-    names: set[str] = set()
-    while needed:
-        name = needed.pop()
-        if name in names:
-            continue
-        names.add(name)
-        op = model.producer.get(name)
-        if op is not None and name not in inputs:
-            wanted.add(op.index)
-            needed += op.reads()
-    part = GraphProto(name="part")
-    part.node.extend(graph.node[op.index] for op in model.ops if op.index in wanted)
-    part.input.extend(value for name, value in inputs.items() if name in names)
-    part.input.extend(i for i in model.inputs if i.name in names and i.name not in inputs)
-    part.initializer.extend(t for t in graph.initializer if t.name in names)
-    part.sparse_initializer.extend(t for t in graph.sparse_initializer if t.values.name in names)
-    part.output.extend(ValueInfoProto(name=name) for name in outputs)
-    proto = ModelProto(ir_version=max(model.proto.ir_version, 4), graph=part)
-    proto.opset_import.extend(model.proto.opset_import)
-    proto.functions.extend(model.proto.functions)
-    return proto
 
 
 class Oracle:
@@ -78,8 +45,10 @@ class Oracle:
         self._inner = list(dict.fromkeys([*(c for c in plan.cuts if c in model.producer), *self.map_outputs]))
         free = {image.name: _untyped(plan, image.name) for image in plan.images}
         self._backbone: Session | None = None
+        self._sparse: Session | None = None
         if self._inner:
-            self._backbone = self._load(cut(model, free, self._inner), model.folder)
+            front = plan.dense.model if plan.dense else model
+            self._backbone = self._load(cut(front, free, self._inner), model.folder)
         self._heads: dict[tuple[str, ...], Session] = {}
         self._doubled: dict[tuple[str, ...], Doubled] = {}
         self._whole = given
@@ -95,9 +64,20 @@ class Oracle:
         return Repeated(session, batch, batched | {c for c in self._plan.cuts if self._plan.maps[c].dims[0] == "batch"})
 
     def maps(self, feeds: Feeds) -> Feeds:
-        """The original's backbone on images of any size: the flattened maps, and the maps that are outputs."""
+        """The original's backbone on images of any size: the flattened maps, and the maps that are outputs.
+
+        Where they were made denser, it is the denser backbone that makes them.
+        """
         found = self._backbone.run(feeds, self._inner) if self._backbone else {}
         return found | {name: feeds[name] for name in self._plan.cuts if name not in found}
+
+    def sparse_maps(self, feeds: Feeds) -> Feeds:
+        """Of maps that were made denser the original's own, as its own backbone makes them."""
+        names = [name for name in self._inner if self._plan.maps[name].dilations]
+        if self._sparse is None:
+            free = {image.name: _untyped(self._plan, image.name) for image in self._plan.images}
+            self._sparse = self._load(cut(self._plan.model, free, names), self._plan.model.folder)
+        return self._sparse.run(feeds, names)
 
     def _head(self, outputs: tuple[str, ...]) -> Session:
         if outputs not in self._heads:
@@ -149,9 +129,10 @@ class Oracle:
         for name in (name for name in maps if name in self._head(outputs).inputs):
             source, value = self._plan.maps[name], maps[name]
             index: list[slice] = [slice(None)] * value.ndim
-            for position, axis, i, s in zip(source.spatial, source.axes, cell, stride, strict=not source.pooled):
+            rows = zip(source.spatial, source.axes, source.window, source.steps, strict=True)
+            for (position, axis, n, k), i, s in zip(rows, cell, stride, strict=not source.pooled):
                 start = i * int(s / axis.stride)
-                index[position] = slice(start, start + axis.size)
+                index[position] = slice(start, start + (n - 1) * k + 1, k)
             windows[name] = np.ascontiguousarray(value[tuple(index)])
         return windows
 

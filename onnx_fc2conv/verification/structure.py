@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 import onnx
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from ..conversion import Conversion
 from ..errors import UnreadableModel, VerificationFailed
@@ -92,15 +92,24 @@ def require_limits(conversion: Conversion, proto: ModelProto) -> None:
         n.output[0]: dims[n.input[0]] for n in proto.graph.node if n.op_type in DEQUANTISING and n.input[0] in dims
     }
     before = {node.SerializeToString() for node in conversion.plan.model.proto.graph.node}
+    kept = {(n.op_type, n.name, *n.input) for n in _dilated(conversion)}
     for node in proto.graph.node:
         kernel = next((dims[name] for name in node.input if len(dims.get(name, ())) > 2), None)
         if node.op_type not in CONVS or kernel is None or node.SerializeToString() in before:
+            continue
+        if (node.op_type, node.name, *node.input) in kept:
             continue
         group = next((a.i for a in node.attribute if a.name == "group"), 1)
         over = max_kernel is not None and max(kernel[2:]) > max_kernel
         if over or (max_channels is not None and max(kernel[0], kernel[1] * group) > max_channels):
             what = f"a kernel of dims {list(kernel)} in {group} groups is over the limits"
             raise VerificationFailed(f"structure: {what}", f"{node.op_type} '{node.name}'")
+
+
+def _dilated(conversion: Conversion) -> list[NodeProto]:
+    """The original's nodes of which only attributes were changed."""
+    kept = conversion.plan.dense.kept if conversion.plan.dense else frozenset[int]()
+    return [conversion.plan.model.proto.graph.node[i] for i in kept]
 
 
 def _require_free(image: FeatureMap, proto: ModelProto) -> list[str]:
