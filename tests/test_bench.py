@@ -1,4 +1,4 @@
-"""The benchmark runs, and the README's table has the rows that it prints."""
+"""The benchmarks run, and the README's tables have the rows that they print."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import bench_conv2fc
+from tools import bench_conv2fc, bench_stride
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 TINY = bench_conv2fc.Case("tiny", lambda: bench_conv2fc.conv(1, 2, 6, 3))
@@ -17,6 +17,7 @@ HUGE = bench_conv2fc.Case("huge", lambda: bench_conv2fc.conv(4, 4, 64, 3))
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_conv2fc, "SECONDS", 0.01)
+    monkeypatch.setattr(bench_stride, "SECONDS", 0.01)
 
 
 def test_every_form_is_measured() -> None:
@@ -43,3 +44,20 @@ def test_the_readme_has_the_table_that_is_printed() -> None:
         (case.name if form == "Conv" else "", form) for case in bench_conv2fc.CASES for form in bench_conv2fc.FORMS
     ]
     assert names == expected
+
+
+def test_denser_answers_are_measured_against_shifted_copies() -> None:
+    case = bench_stride.Case("tiny", bench_stride.stored("reference_detector"), (160, 128), (16, 8))
+    first, second = bench_stride.rows(case)
+    assert first[:4] == ("tiny", "160x128", "32x32 -> 16x16", "3x5")
+    assert second[:4] == ("", "", "32x32 -> 8x8", "5x9")
+    assert all(float(r[4]) > 0 and float(r[5]) > 0 and re.fullmatch(r"[\d.]+ x", r[6]) for r in (first, second))
+
+
+def test_the_readme_has_the_table_of_denser_answers_that_is_printed() -> None:
+    header = "| " + " | ".join(bench_stride.COLUMNS) + " |"
+    table = README[README.index(header) :].split("\n\n")[0].splitlines()[2:]
+    printed = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table]
+    assert [row[0] for row in printed if row[0]] == [case.name for case in bench_stride.CASES]
+    strides = [f"{s}x{s}" for case in bench_stride.CASES for s in case.strides]
+    assert [row[2].split(" -> ")[1] for row in printed] == strides
