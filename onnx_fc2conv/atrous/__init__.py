@@ -22,10 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from onnx import NodeProto
-
-from ..backbone import Baked, without
-from ..backbone.unbaked import Replacement
+from ..backbone import Baked
 from ..errors import NothingToConvert, Unliftable
 from ..geometry import Axis
 from ..ops import Model, view
@@ -64,12 +61,12 @@ def made_dense(plan: Plan, stride: tuple[int, ...], find: Find) -> Plan:
     if not walk.rewrite.replaced:
         return plan
     _require_no_other_readers(plan, walk, needed)
-    model = _backbone(plan, walk, targets)
+    model = _backbone(plan, walk, targets, needed)
     try:
         found = find(model)
     except Baked as e:
-        op = next(o for o in model.ops if o.index in e.replacements)
-        raise Unliftable("carries a size that is another one where the maps are denser (--stride)", str(op)) from e
+        node = next((str(o) for o in model.ops if o.index in e.replacements), None)
+        raise Unliftable("carries a size that is another one where the maps are denser (--stride)", node) from e
     except (Unliftable, NothingToConvert) as e:
         raise Unliftable(f"where the maps are denser (--stride), {e.reason}", e.node) from e
     maps = {name: _checked(m, plan.maps[name], walk, plan.model) for name, m in found.maps.items() if name in plan.maps}
@@ -112,17 +109,17 @@ def _require_no_other_readers(plan: Plan, walk: Walk, needed: set[int]) -> None:
                 )
 
 
-def _backbone(plan: Plan, walk: Walk, targets: list[str]) -> Model:
+def _backbone(plan: Plan, walk: Walk, targets: list[str], needed: set[int]) -> Model:
     """The denser backbone alone."""
-    made = list(walk.rewrite.initializers)
-    replacements: dict[int, Replacement] = {}
-    for index, nodes in walk.rewrite.replaced.items():
-        copies = [NodeProto.FromString(n.SerializeToString()) for n in nodes]
-        replacements[index] = Replacement(copies, "", made if not replacements else [])
-    dense = without(plan.model, replacements)
-    images = {v.name: v for v in dense.inputs if v.name in plan.maps}
-    inner = [name for name in dict.fromkeys(targets) if name in plan.model.producer]
-    return view(cut(dense, images, inner), plan.model.folder)
+    images = {v.name: v for v in plan.model.inputs if v.name in plan.maps}
+    part = cut(plan.model, images, [name for name in dict.fromkeys(targets) if name in plan.model.producer])
+    stored, replaced = plan.model.proto.graph.node, walk.rewrite.replaced
+    del part.graph.node[:]
+    for op in plan.model.ops:
+        if op.index in needed:
+            part.graph.node.extend(replaced.get(op.index, [stored[op.index]]))
+    part.graph.initializer.extend(walk.rewrite.initializers)
+    return view(part, plan.model.folder)
 
 
 def _checked(found: FeatureMap, original: FeatureMap, walk: Walk, model: Model) -> FeatureMap:
