@@ -71,7 +71,7 @@ def made_dense(plan: Plan, stride: tuple[int, ...], find: Find) -> Plan:
         raise Unliftable(f"where the maps are denser (--stride), {e.reason}", e.node) from e
     maps = {name: _checked(m, plan.maps[name], walk, plan.model) for name, m in found.maps.items() if name in plan.maps}
     dense = Dense(
-        wanted,
+        stride if len(stride) == len(wanted) else stride * len(wanted),
         plan,
         model,
         dict(walk.rewrite.replaced),

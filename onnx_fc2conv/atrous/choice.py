@@ -8,6 +8,8 @@ from math import gcd, lcm
 from ..errors import UsageError
 from ..plan import Plan, parts_of
 
+POOLED = 0  #: along an axis that no target has any more; every number divides it, so strides there stay
+
 
 def per_axis(plan: Plan, targets: list[str], stride: tuple[int, ...]) -> tuple[int, ...]:
     """The stride that is asked for along each axis.
@@ -29,15 +31,17 @@ def per_axis(plan: Plan, targets: list[str], stride: tuple[int, ...]) -> tuple[i
                 found.setdefault(axis.index, set()).add(axis.stride)
     if not found:
         raise UsageError("--stride makes answers denser, and this model gives one for the whole image")
-    rank = max(found) + 1
+    rank = max(len(image.axes) for image in plan.images)
     if len(stride) not in (1, rank):
         given = "x".join(map(str, stride))
         raise UsageError(f"--stride {given} has {len(stride)} numbers, and the image has {rank} spatial axes")
-    wanted = stride * rank if len(stride) == 1 else stride
-    coarsest = [lcm(*(s.numerator for s in found.get(i, {Fraction(1)}))) for i in range(rank)]
-    if any(e % s for e, s in zip(coarsest, wanted, strict=True)):
-        possible = " x ".join(_divisors(e) for e in coarsest) if len(set(coarsest)) > 1 else _divisors(coarsest[0])
-        given, effective = ("x".join(map(str, row)) for row in (stride, coarsest))
+    asked = stride * rank if len(stride) == 1 else stride
+    wanted = tuple(s if i in found else POOLED for i, s in enumerate(asked))
+    coarsest = [lcm(*(s.numerator for s in found.get(i, {Fraction(POOLED)}))) for i in range(rank)]
+    if any(e % s for e, s in zip(coarsest, wanted, strict=True) if s != POOLED):
+        rows = [e for e in coarsest if e != POOLED]
+        possible = " x ".join(_divisors(e) for e in rows) if len(set(rows)) > 1 else _divisors(rows[0])
+        given, effective = ("x".join(map(str, row)) for row in (stride, rows))
         raise UsageError(
             f"--stride {given} does not divide the effective stride {effective}; possible along each axis: {possible}"
         )

@@ -324,3 +324,16 @@ def test_the_effective_stride_itself_changes_nothing() -> None:
     result = fc2conv.convert(model, stride=4, verify=False)
     assert result.model == plain.model
     assert result.report.stride is None
+
+
+def test_strides_along_an_axis_that_is_pooled_whole_stay() -> None:
+    text = "a = Conv<strides = [2, 2]>(x, w1)\n b = Conv<strides = [2, 2]>(a, w2)\n"
+    model = built(
+        f"{text} y = ReduceMax<axes = [3], keepdims = 0>(b)", (1, 8, 8), {"w1": (2, 1, 2, 2), "w2": (2, 2, 2, 2)}
+    )
+    result = fc2conv.convert(model, stride=2)
+    assert result.report.dense == ["Conv 'b': strides 2x2 -> 1x2"]
+    assert result.report.stride == [2, 2]
+    pixels = integers((1, 1, 14, 8), 4)
+    (found,) = session(result.model).run(["y"], {"x": pixels})
+    np.testing.assert_array_equal(found[:, :, ::2], session(cut(model, ["x"], ["y"])).run(["y"], {"x": pixels})[0])
