@@ -34,7 +34,8 @@ from tests.test_cli import EXACT, LINEAR, MODELS, PADDED, call
 
 KEYS = {
     Report: """tool input output status verified runtime image_input trained_size sizes valid_sizes verdict causes
-    restructured unbaked deviation heads maps outputs checks geometry images handover static left schema""",
+    restructured unbaked deviation heads maps outputs checks geometry images handover static left stride dense dilations
+    schema""",
     ImageRow: "name shape trained_size same_size_as valid_sizes sizes",
     CauseRow: "node kind detail",
     HeadRow: "feature_map feature_map_shape nodes",

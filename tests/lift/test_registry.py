@@ -24,7 +24,7 @@ from .tables import Lifts, Refuses, as_custom, spent
 LIFTED = sorted(kind for kind, entry in RULES.items() if entry.rule is not None)
 REFUSED = sorted(kind for kind, entry in RULES.items() if entry.rule is None)
 FAMILIES = {family.__name__.rsplit(".", 1)[1] for family in lift.FAMILIES}
-FOUNDATION = {"applying", "operands", "registry", "rewriter", "shared"}  #: every rule's test is theirs
+FOUNDATION = {"applying", "operands", "registry", "rewriter", "shared", "windows"}  #: every rule's test is theirs
 
 MICROSOFT = "com.microsoft"
 KNOWN = {(s.domain, s.name) for s in get_all_operator_schema()}  #: what onnxruntime has a definition of
