@@ -14,7 +14,10 @@ def draw_house(canvas: Canvas, rng: np.random.Generator, x: float, ground: float
     top = ground - height
     canvas.rectangle(x, top, x + wide, ground, wall)
     if rng.random() < 0.5:
-        canvas.polygon([(x - 2, top), (x + wide + 2, top), (x + wide * 0.8, top - 16), (x + wide * 0.2, top - 16)], pick(rng, [(120, 70, 56), (84, 84, 92), (100, 60, 50)]))
+        canvas.polygon(
+            [(x - 2, top), (x + wide + 2, top), (x + wide * 0.8, top - 16), (x + wide * 0.2, top - 16)],
+            pick(rng, [(120, 70, 56), (84, 84, 92), (100, 60, 50)]),
+        )
     else:
         canvas.rectangle(x - 1, top - 3, x + wide + 1, top + 3, times(wall, 0.8))
     if rng.random() < 0.3:
@@ -31,7 +34,9 @@ def draw_house(canvas: Canvas, rng: np.random.Generator, x: float, ground: float
     canvas.rectangle(x + wide - 1.2, top, x + wide, ground, times(wall, 0.6))
 
 
-def _bricks(canvas: Canvas, rng: np.random.Generator, x: float, top: float, wide: float, height: float, wall: Colour) -> None:
+def _bricks(
+    canvas: Canvas, rng: np.random.Generator, x: float, top: float, wide: float, height: float, wall: Colour
+) -> None:
     for y in np.arange(top + 4, top + height, 5):
         canvas.rectangle(x, y, x + wide, y + 0.7, times(wall, 0.88))
 
@@ -65,7 +70,9 @@ def _shop(canvas: Canvas, rng: np.random.Generator, x: float, ground: float, wid
     canvas.rectangle(x + 5, ground - 32, x + wide * 0.62, ground - 7, glass)
     canvas.rectangle(x + wide * 0.7, ground - 34, x + wide * 0.88, ground, times(base, 0.7))
     canvas.rectangle(x + wide * 0.73, ground - 31, x + wide * 0.85, ground - 12, glass)
-    canvas.polygon([(x + 7, ground - 9), (x + 17, ground - 30), (x + 22, ground - 30), (x + 12, ground - 9)], (96, 110, 120))
+    canvas.polygon(
+        [(x + 7, ground - 9), (x + 17, ground - 30), (x + 22, ground - 30), (x + 12, ground - 9)], (96, 110, 120)
+    )
     canvas.rectangle(x + 4, ground - 45, x + wide - 4, ground - 39, dye(rng))
     if rng.random() < 0.6:
         colour, stripes = dye(rng), max(int(wide / 8), 2)

@@ -15,7 +15,7 @@ def lit(rng: np.random.Generator, picture: Image.Image, strength: float = 1.0) -
         strength: of all that; 1 as a street on any day, 2 as in the worst pictures of a training set.
     """
     blurred = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 0.35 * strength))))
-    pixels = np.asarray(blurred, np.float32)
+    pixels = np.asarray(blurred, np.float64)
     height, width = pixels.shape[:2]
     gain = 1 + strength * rng.uniform(-0.18, 0.12) + strength * rng.normal(0, 0.03, 3)
     side = np.linspace(-1, 1, width)[:, None] * rng.normal(0, 0.07 * strength)

@@ -28,7 +28,9 @@ def draw_sky(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
         x, y = rng.uniform(0, canvas.size[0]), rng.uniform(0, horizon * 0.6)
         size = rng.uniform(14, 40)
         for _ in range(5):
-            puff = blob(rng, x + size * rng.uniform(-1.3, 1.3), y + size * rng.uniform(-0.2, 0.2), size, size * 0.35, 0.1)
+            puff = blob(
+                rng, x + size * rng.uniform(-1.3, 1.3), y + size * rng.uniform(-0.2, 0.2), size, size * 0.35, 0.1
+            )
             canvas.veil(puff, (250, 250, 252), 0.5, 4)
 
 
@@ -48,7 +50,12 @@ def draw_tree(canvas: Canvas, rng: np.random.Generator, x: float, ground: float,
     kind = rng.random()
     canvas.veil(blob(rng, x + height * 0.05, ground, height * 0.2, height * 0.025, 0.1), (20, 24, 20), 0.4, 1)
     canvas.polygon(
-        [(x - trunk, ground), (x + trunk, ground), (x + trunk * 0.6, ground - height * 0.6), (x - trunk * 0.6, ground - height * 0.6)],
+        [
+            (x - trunk, ground),
+            (x + trunk, ground),
+            (x + trunk * 0.6, ground - height * 0.6),
+            (x - trunk * 0.6, ground - height * 0.6),
+        ],
         bark,
     )
     if kind < 0.25:  # a conifer: its tiers are the outline that is nearest to a skirt's

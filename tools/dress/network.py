@@ -1,7 +1,7 @@
 """The detector: a network for windows of 64 x 128 pixels whose last map is 2 x 4 units, and its ONNX form.
 
-Every kernel is as large as its stride, or 1 x 1, and nothing is padded: one unit of the last map sees 32 x 32 pixels and no
-others, so the map of a larger picture is made of the maps of its windows, bit for bit as far as the arithmetic is.
+Every kernel is as large as its stride, or 1 x 1, and nothing is padded: one unit of the last map sees 32 x 32 pixels
+and no others, so the map of a window is a part of the map of the picture that it is cut from.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Detector(nn.Module):  # type: ignore[misc]
             if not step.channels:
                 parts.append(nn.MaxPool2d(step.kernel))
                 continue
-            parts += [nn.Conv2d(channels, step.channels, step.kernel, step.kernel), nn.ReLU()]
+            conv = nn.Conv2d(channels, step.channels, step.kernel, step.kernel, bias=False)
+            parts += [conv, nn.BatchNorm2d(step.channels), nn.ReLU()]
             channels = step.channels
         self.backbone = nn.Sequential(*parts)
         self.dropout = nn.Dropout(0.1)
@@ -67,17 +68,14 @@ class Detector(nn.Module):  # type: ignore[misc]
 def to_onnx(detector: Detector) -> ModelProto:
     """The network as ONNX: ``input`` [N, 3, 128, 64], pixels from 0 to 1, to ``dress`` [N, 1], a probability."""
     graph = _Graph()
-    convs = [part for part in detector.backbone if isinstance(part, nn.Conv2d)]
+    folded = _folded(detector)
     x = "input"
     for step in STEPS:
         if not step.channels:
             x = graph.add("MaxPool", step.name, [x], kernel_shape=[step.kernel] * 2, strides=[step.kernel] * 2)
             continue
-        conv = convs.pop(0)
-        weight, bias = _array(conv.weight), _array(conv.bias)
-        if x == "input":
-            bias = bias - MIDDLE * weight.sum((1, 2, 3))
-        kernel = {"kernel_shape": [step.kernel] * 2, "strides": [step.kernel] * 2}
+        weight, bias = folded.pop(0)
+        kernel: dict[str, Any] = {"kernel_shape": [step.kernel] * 2, "strides": [step.kernel] * 2}
         x = graph.add("Conv", step.name, [x, *graph.weights(step.name, weight, bias)], **kernel)
         last = step is STEPS[-1]
         x = graph.add("Relu", f"relu{step.name[-1]}", [x], "feature_map" if last else None)
@@ -87,6 +85,19 @@ def to_onnx(detector: Detector) -> ModelProto:
         x = graph.add("Gemm", name, [x, *graph.weights(name, _array(fc.weight), _array(fc.bias))], transB=1)
         x = graph.add(activation, activation.lower(), [x], output)
     return graph.model()
+
+
+def _folded(detector: Detector) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weight and bias of each Conv with the normalisation behind it, and what is subtracted in front of the first."""
+    found = []
+    parts = list(detector.backbone)
+    for conv, norm in zip(parts, parts[1:], strict=False):
+        if isinstance(conv, nn.Conv2d):
+            factor = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
+            weight = _array(conv.weight) * factor[:, None, None, None]
+            bias = _array(norm.bias) - _array(norm.running_mean) * factor
+            found.append((weight, bias if found else bias - MIDDLE * weight.sum((1, 2, 3))))
+    return found
 
 
 def _array(parameter: Tensor) -> np.ndarray:

@@ -87,7 +87,9 @@ def draw_man(canvas: Canvas, rng: np.random.Generator, at: Place) -> None:
     body = [(-10.5, SHOULDER), (-9.5, 45), (-9.0, long), (9.0, long), (9.5, 45), (10.5, SHOULDER), (4, 26), (-4, 26)]
     _clothed_arm(canvas, at, arms[0], skin, times(shirt, 0.85), sleeve, -1)
     canvas.polygon([at(x, y) for x, y in body], shirt)
-    canvas.polygon([at(x, y) for x, y in [(0, 26), (3.0, long), (9.0, long), (9.5, 45), (10.5, SHOULDER)]], times(shirt, 0.9))
+    canvas.polygon(
+        [at(x, y) for x, y in [(0, 26), (3.0, long), (9.0, long), (9.5, 45), (10.5, SHOULDER)]], times(shirt, 0.9)
+    )
     if rng.random() < 0.4:  # an open jacket
         canvas.polygon([at(x, y) for x, y in [(-2.5, 26), (2.5, 26), (1.5, long - 4), (-1.5, long - 4)]], dye(rng))
     canvas.limb([at(0, 20), at(0, 26)], _wide(at, 5.2, 5.2), skin)
@@ -111,12 +113,17 @@ def _arms(rng: np.random.Generator) -> list[list[Point]]:
     return [poses[int(i)] for i in rng.choice(len(poses), 2, p=[0.3, 0.25, 0.2, 0.08, 0.17])]
 
 
-def _clothed_arm(canvas: Canvas, at: Place, arm: list[Point], skin: Colour, cloth: Colour, sleeve: float, side: int) -> None:
+def _clothed_arm(
+    canvas: Canvas, at: Place, arm: list[Point], skin: Colour, cloth: Colour, sleeve: float, side: int
+) -> None:
     points = [at(side * x, y) for x, y in arm]
     canvas.limb(points, _wide(at, 4.6, 3.8, 3.0), skin)
     if sleeve:
         elbow, share = points[1], min(2 * sleeve, 1.0)
-        part = [points[0], (points[0][0] + (elbow[0] - points[0][0]) * share, points[0][1] + (elbow[1] - points[0][1]) * share)]
+        part = [
+            points[0],
+            (points[0][0] + (elbow[0] - points[0][0]) * share, points[0][1] + (elbow[1] - points[0][1]) * share),
+        ]
         if sleeve > 0.5:
             share = 2 * sleeve - 1.08
             part.append((elbow[0] + (points[2][0] - elbow[0]) * share, elbow[1] + (points[2][1] - elbow[1]) * share))
@@ -152,7 +159,9 @@ def _skirt(canvas: Canvas, rng: np.random.Generator, at: Place, worn: Dress) -> 
     right = smooth([(w + drift(y), y) for y, w in worn.sides], 5)
     left = smooth([(-w + drift(y), y) for y, w in worn.sides], 5)
     half = worn.sides[-1][1]
-    hem = [(x + drift(worn.hem), worn.hem + worn.round * (1 - (x / half) ** 2)) for x in np.linspace(half, -half, 9)[1:-1]]
+    hem = [
+        (x + drift(worn.hem), worn.hem + worn.round * (1 - (x / half) ** 2)) for x in np.linspace(half, -half, 9)[1:-1]
+    ]
     outline = [at(x, y) for x, y in [*right, *hem, *reversed(left)]]
     canvas.cloth(outline, worn.weave)
     dark = [(x, y) for x, y in right if y > worn.sides[0][0]]
@@ -173,7 +182,10 @@ def _skirt(canvas: Canvas, rng: np.random.Generator, at: Place, worn: Dress) -> 
     if worn.belt is not None:
         height, wide = worn.sides[2]
         canvas.polygon(
-            [at(x, y) for x, y in [(-wide, height - 1.4), (wide, height - 1.4), (wide, height + 1.6), (-wide, height + 1.6)]],
+            [
+                at(x, y)
+                for x, y in [(-wide, height - 1.4), (wide, height - 1.4), (wide, height + 1.6), (-wide, height + 1.6)]
+            ],
             worn.belt,
         )
 

@@ -1,8 +1,8 @@
 """Windows of 64 x 128 pixels with the answer that the detector should give for each.
 
-A window that a dress fills is a dress: within 16 pixels of its middle and about its size. From there on the answer falls
-to 0 at 34 pixels, where the next window is nearer, so that what slides over a picture has its maximum at the dress. Trees,
-houses, cars, people in trousers and dresses that are cut are none.
+A window that a dress fills is a dress: within 16 pixels of its middle and about its size. From there on the answer
+falls to 0 at 34 pixels, where the next window is nearer, so that what slides over a picture has its maximum at the
+dress. Trees, houses, cars, people in trousers and dresses that are cut are none.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from PIL import Image
 
 from .canvas import Canvas, blob
 from .cars import draw_bin, draw_car
-from .colours import bounded, dye, pick
+from .colours import FOLIAGE, bounded, dye, pick
 from .houses import draw_house
 from .light import lit
-from .nature import FOLIAGE, draw_bush, draw_sky, draw_tree
+from .nature import draw_bush, draw_sky, draw_tree
 from .people import SIZE, draw_man, draw_woman, place
 from .street import Box, street
 
@@ -101,7 +101,7 @@ def _corners(rng: np.random.Generator, dresses: tuple[Box, ...]) -> Iterator[tup
             y, x = y + rng.uniform(-100, 100), x + rng.uniform(-60, 60)
         else:
             y, x = rng.uniform(0, 384), rng.uniform(0, 960)
-        yield int(round(y)), int(round(x))
+        yield int(y), int(x)
 
 
 def _drawn(rng: np.random.Generator) -> tuple[np.ndarray, float]:

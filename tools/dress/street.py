@@ -14,7 +14,7 @@ from .colours import ASPHALT, PAVING, pick, times
 from .houses import draw_house
 from .light import lit
 from .nature import draw_bush, draw_hills, draw_sky, draw_tree
-from .people import FEET, SIZE, Place, draw_man, draw_woman, place
+from .people import FEET, SIZE, draw_man, draw_woman, place
 
 Box = tuple[float, float, float, float]  #: y0, x0, y1, x1 in pixels
 

@@ -25,6 +25,7 @@ def train(seen: Windows, epochs: int, seed: int, say: Callable[[str], None]) -> 
         say: is told about every epoch.
     """
     torch.manual_seed(seed)
+    torch.set_num_threads(1)  # sums in one order on every machine; small batches gain little from more
     detector = Detector()
     pictures = torch.from_numpy(seen.pictures).permute(0, 3, 1, 2).contiguous()
     answers = torch.from_numpy(seen.answers)
