@@ -15,8 +15,8 @@ from .settings import HeatmapSettings
 
 PROGRAM = "onnx_fc2conv.heatmap"
 DESCRIPTION = (
-    "Run a model that onnx-fc2conv converted on a picture of any size, print the best boxes, and draw them with the map "
-    "of answers over the picture."
+    "Run a model that onnx-fc2conv converted on a picture of any size, print the best boxes, and draw them with the "
+    "map of answers over the picture."
 )
 EXIT_CODES = "exit codes: 0 done, boxes or not; 2 usage, or the model or the picture could not be read"
 

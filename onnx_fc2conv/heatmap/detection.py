@@ -134,12 +134,20 @@ def _layer(loaded: Loaded, output: str, layout: Layout, preset: Preset, pixels: 
         )
     seen = resized(pixels, (height, width))
     size = grid.fitting((height, width))
-    filled = np.pad(seen, [(0, size[0] - height), (0, size[1] - width), (0, 0)], "edge")
+    filled = _filled(seen, size)
     filled = grey(filled) if layout.channels == 1 else filled
     tensor = layout.tensor(prepared(filled, preset, layout.dtype))
     answers = loaded.answers(output, tensor, (size[0], size[1]))
     factors = (height / pixels.shape[0], width / pixels.shape[1])
     return Layer(scale, answers, *edges(grid, (size[0], size[1]), factors), _boxes(grid, size, factors))
+
+
+def _filled(pixels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """The picture filled up to a size below and to the right, with its mean: copies of the edge would look like more."""
+    found = np.empty((*size, pixels.shape[2]), np.uint8)
+    found[:] = np.rint(pixels.mean((0, 1)))
+    found[: pixels.shape[0], : pixels.shape[1]] = pixels
+    return found
 
 
 def _boxes(grid: Grid, size: tuple[int, ...], factors: tuple[float, float]) -> np.ndarray:

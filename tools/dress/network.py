@@ -7,6 +7,7 @@ and no others, so the map of a window is a part of the map of the picture that i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def _folded(detector: Detector) -> list[tuple[np.ndarray, np.ndarray]]:
     """Weight and bias of each Conv with the normalisation behind it, and what is subtracted in front of the first."""
     found = []
     parts = list(detector.backbone)
-    for conv, norm in zip(parts, parts[1:], strict=False):
+    for conv, norm in pairwise(parts):
         if isinstance(conv, nn.Conv2d):
             factor = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
             weight = _array(conv.weight) * factor[:, None, None, None]
