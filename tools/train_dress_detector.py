@@ -23,7 +23,7 @@ from tools.dress.training import answers_of, train
 
 MODEL = Path(__file__).parent.parent / "models" / "dress_64x128.onnx"
 SEEN, HELD_OUT = 1, 2  #: seeds of what it learns from, and of what it is judged by
-PART = 10  #: streets that one process draws at a time, and 40 times as many windows by themselves
+PART = 10  #: streets that one process draws at a time, and 20 times as many windows by themselves
 REQUIRED = 0.98  #: accuracy on the held-out windows
 ROUNDING = 1e-4  #: of a probability, between torch and onnxruntime
 
@@ -37,7 +37,7 @@ def drawn(seed: int, parts: int) -> Windows:
 
 def _part(which: tuple[int, int]) -> Windows:
     seed, index = which
-    return windows(seed * 100_000 + index, PART, 40 * PART)
+    return windows(seed * 100_000 + index, PART, 20 * PART)
 
 
 def accuracy(answers: np.ndarray, right: Windows) -> tuple[float, float, float]:
@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 1 if the detector is not good enough, and then nothing is written."""
     parser = argparse.ArgumentParser(prog="train_dress_detector", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=MODEL, metavar="FILE", help="default: models/dress_64x128.onnx")
-    parser.add_argument("--parts", type=int, default=30, metavar="N", help="of 960 windows to learn from (default: 30)")
-    parser.add_argument("--epochs", type=int, default=16, metavar="N", help="default: 16")
+    parser.add_argument("--parts", type=int, default=24, metavar="N", help="of 1,600 windows (default: 24)")
+    parser.add_argument("--epochs", type=int, default=10, metavar="N", help="default: 10")
     arguments = parser.parse_args(argv)
     seen, held_out = drawn(SEEN, arguments.parts), drawn(HELD_OUT, max(arguments.parts // 6, 1))
     print(f"{len(seen.answers)} windows to learn from, {len(held_out.answers)} held out", flush=True)

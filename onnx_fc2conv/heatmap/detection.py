@@ -143,7 +143,7 @@ def _layer(loaded: Loaded, output: str, layout: Layout, preset: Preset, pixels: 
 
 
 def _filled(pixels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """The picture filled up to a size below and to the right, with its mean: copies of the edge would look like more."""
+    """The picture filled up below and to the right with its mean; copies of its edge would prolong what is there."""
     found = np.empty((*size, pixels.shape[2]), np.uint8)
     found[:] = np.rint(pixels.mean((0, 1)))
     found[: pixels.shape[0], : pixels.shape[1]] = pixels

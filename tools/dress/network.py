@@ -31,12 +31,12 @@ class Step:
 
 
 STEPS = (
-    Step("conv1", 24, 4),
+    Step("conv1", 32, 4),
     Step("conv2", 40, 1),
-    Step("conv3", 80, 2),
+    Step("conv3", 96, 2),
     Step("pool", 0, 2),
-    Step("conv4", 96, 2),
-    Step("conv5", 32, 1),
+    Step("conv4", 128, 2),
+    Step("conv5", 48, 1),
 )
 MAP = (4, 2)  #: height and width of the last map for a window
 

@@ -71,7 +71,7 @@ def draw_man(canvas: Canvas, rng: np.random.Generator, at: Place) -> None:
     """Somebody in a shirt or a jacket and trousers: all that a dress detector has to tell apart."""
     skin, hair, shirt, trousers = pick(rng, SKINS), pick(rng, HAIRS), dye(rng), times(dye(rng), rng.uniform(0.4, 1))
     draw_shadow(canvas, at)
-    spread, step = rng.uniform(4.0, 7.0), rng.uniform(-3, 3)
+    spread, step = rng.uniform(5.0, 8.0), rng.uniform(-3, 3)
     shorts = rng.random() < 0.2
     for side in (-1, 1):
         foot = (side * spread + step, FEET - 2)

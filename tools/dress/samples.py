@@ -23,6 +23,7 @@ from .people import SIZE, draw_man, draw_woman, place
 from .street import Box, street
 
 WIDTH, HEIGHT = SIZE
+CROPS = 140  #: windows of one street
 SURE = 0.79  #: an answer from which on a window is a dress; those of 0 are none, and those between are neither
 OFF = ((0.0, 16.0, 34.0), (1.0, 0.8, 0.0))  #: pixels from the middle -> answer
 WRONG_SIZE = ((0.0, 0.28, 0.7), (1.0, 1.0, 0.0))  #: of the base 2 logarithm of the size -> answer
@@ -62,7 +63,7 @@ def windows(seed: int, scenes: int, studio: int) -> Windows:
 
     Args:
         seed: everything follows from it.
-        scenes: how many streets; 56 windows each.
+        scenes: how many streets; ``CROPS`` windows of each.
         studio: how many others.
     """
     found: list[tuple[np.ndarray, float]] = []
@@ -75,9 +76,10 @@ def windows(seed: int, scenes: int, studio: int) -> Windows:
 
 
 def _of_street(rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
-    small = rng.uniform(0.78, 1.0)
-    units = (small, small * rng.uniform(1.0, 1.35)) if rng.random() < 0.8 else (0.5, 2.0)
-    scene = street(int(rng.integers(2**31)), (1024, 512), int(rng.integers(3, 9)), units, rng.uniform(0.6, 2.0))
+    small = rng.uniform(0.8, 1.0)
+    units = (small, small * rng.uniform(1.0, 1.3)) if rng.random() < 0.9 else (0.55, 1.8)
+    dresses, crowd = int(rng.integers(4, 15)), rng.uniform(0.6, 2.2)
+    scene = street(int(rng.integers(2**31)), (1024, 512), dresses, units, crowd)
     pixels = np.asarray(scene.picture)
     found = []
     for y, x in _corners(rng, scene.dresses):
@@ -87,8 +89,8 @@ def _of_street(rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
 
 
 def _corners(rng: np.random.Generator, dresses: tuple[Box, ...]) -> Iterator[tuple[int, int]]:
-    """Upper left corners (y, x): 24 at dresses, 16 beside them, 16 anywhere."""
-    for _ in range(56):
+    """Upper left corners (y, x): most of them at dresses or beside them."""
+    for _ in range(CROPS):
         if dresses:
             y0, x0, y1, x1 = dresses[int(rng.integers(len(dresses)))]
             y, x = (y0 + y1 - HEIGHT) / 2, (x0 + x1 - WIDTH) / 2
@@ -121,9 +123,9 @@ def _drawn(rng: np.random.Generator) -> tuple[np.ndarray, float]:
         draw_man(canvas, rng, place(rng, x + WIDTH * (1 - unit) / 2, y + HEIGHT * (1 - unit) / 2, unit))
     elif kind < 0.9:
         _thing(canvas, rng)
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         _occluder(canvas, rng)
-    return np.asarray(lit(rng, canvas.finished(), rng.uniform(0.8, 2.2))), right
+    return np.asarray(lit(rng, canvas.finished(), rng.uniform(0.6, 1.5))), right
 
 
 def _ground(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -145,7 +147,7 @@ def _ground(canvas: Canvas, rng: np.random.Generator) -> None:
         for x in np.arange(0, 64, rng.uniform(6, 20)):
             canvas.rectangle(x, 0, x + 3, 128, colour)
     if kind == 5:
-        for _ in range(12):
+        for _ in range(6):
             x, y = rng.uniform(-10, 64), rng.uniform(-10, 128)
             canvas.rectangle(x, y, x + rng.uniform(3, 40), y + rng.uniform(3, 40), bounded(*rng.uniform(0, 255, 3)))
 
@@ -179,7 +181,7 @@ def _occluder(canvas: Canvas, rng: np.random.Generator) -> None:
         x, y = rng.choice([-10, 54]) + rng.normal(0, 5), rng.uniform(40, 128)
         canvas.rectangle(x, y, x + rng.uniform(10, 24), y + rng.uniform(20, 60), dye(rng))
     else:
-        draw_car(canvas, rng, rng.uniform(-120, 20), rng.uniform(128, 150), rng.uniform(0.8, 1.2))
+        draw_car(canvas, rng, rng.uniform(-120, 20), rng.uniform(140, 156), rng.uniform(0.8, 1.1))
 
 
 def as_images(windows: Windows) -> list[Image.Image]:

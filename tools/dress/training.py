@@ -49,12 +49,13 @@ def train(seen: Windows, epochs: int, seed: int, say: Callable[[str], None]) -> 
 
 
 def _varied(pictures: torch.Tensor) -> torch.Tensor:
-    """Pixels from 0 to 1, half of the windows mirrored, each in a light of its own."""
+    """Pixels from 0 to 1, half of the windows mirrored, each in a light and in colours of its own."""
     x = pictures.float() / 255
     count = len(x)
     x = torch.where(torch.rand(count, 1, 1, 1) < 0.5, x.flip(3), x)
-    gain = 1 + 0.12 * torch.randn(count, 1, 1, 1) + 0.05 * torch.randn(count, 3, 1, 1)
-    return ((x - 0.5) * gain + 0.5 + 0.04 * torch.randn(count, 1, 1, 1)).clamp(0, 1)
+    mixing = torch.eye(3) * (1 + 0.12 * torch.randn(count, 1, 1)) + 0.12 * torch.randn(count, 3, 3)
+    x = torch.einsum("nij,njhw->nihw", mixing, x - 0.5)
+    return (x + 0.5 + 0.04 * torch.randn(count, 1, 1, 1)).clamp(0, 1)
 
 
 def answers_of(detector: Detector, windows: Windows) -> np.ndarray:
