@@ -15,7 +15,7 @@ from .labels import Rectangle, placed
 from .picture import library
 
 COLOURS = "inferno"  #: matplotlib's map of colours: its lightness grows with the answer
-OPAQUE = (0.45, 0.75)  #: how much of the lowest and of the highest colour covers the picture
+OPAQUE = (0.45, 0.65)  #: how much of the lowest and of the highest colour covers the picture
 SMALLEST = 320  #: pixels; smaller pictures are enlarged
 INK, PAPER, FRAME, EDGE = (30, 30, 34), (255, 255, 255), (64, 255, 160), (0, 0, 0)
 TICKS = 5
