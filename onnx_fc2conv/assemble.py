@@ -6,8 +6,6 @@ nodes needed (old weights, the arithmetic of a target shape) goes; what was unus
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from .ops import Model, Op
@@ -78,25 +76,39 @@ def _exchange_initializers(graph: GraphProto, rewrite: Rewrite, gone: set[str], 
         for i, name in enumerate(node.input):
             if name in new_names:
                 node.input[i] = new_names[name]
-    for tensor in made:
-        new_name = new_names.get(tensor.name, tensor.name)
-        rewrite.made_from[new_name] = rewrite.made_from[tensor.name]
-        rewrite.same_bytes |= {new_name} if tensor.name in rewrite.same_bytes else set()
-        tensor.name = new_name
+    _rename(made, new_names, rewrite)
     if gone:
         copies = [TensorProto.FromString(t.SerializeToString()) for t in kept]
         del graph.initializer[:]
         graph.initializer.extend(copies)
     rewrite.initializers.clear()
-    for tensor in _handed_over(made):
-        graph.initializer.append(tensor)
+    made.reverse()
+    while made:
+        _hand_over(made, graph)
 
 
-def _handed_over(tensors: list[TensorProto]) -> Iterator[TensorProto]:
-    """Each in turn, and then it goes."""
-    tensors.reverse()
-    while tensors:
-        yield tensors.pop()
+def _rename(made: list[TensorProto], new_names: dict[str, str], rewrite: Rewrite) -> None:
+    for tensor in made:
+        new_name = new_names.get(tensor.name, tensor.name)
+        rewrite.made_from[new_name] = rewrite.made_from[tensor.name]
+        rewrite.same_bytes |= {new_name} if tensor.name in rewrite.same_bytes else set()
+        tensor.name = new_name
+
+
+def _hand_over(tensors: list[TensorProto], graph: GraphProto) -> None:
+    """The last of these becomes an initializer; no more than two copies of its bytes are held at any time.
+
+    A message frees its bytes only when it goes as a whole, and copying one takes a third copy.
+    """
+    tensor = tensors.pop()
+    data, rest = tensor.raw_data, TensorProto()
+    tensor.ClearField("raw_data")
+    rest.CopyFrom(tensor)
+    del tensor
+    stored = graph.initializer.add()
+    stored.CopyFrom(rest)
+    if data:
+        stored.raw_data = data
 
 
 def _list_as_inputs(model: Model, rewrite: Rewrite, graph: GraphProto, gone: set[str]) -> None:

@@ -118,6 +118,12 @@ class Emitter:
         """Transpose; itself, if the axes stay in order."""
         return x if list(perm) == sorted(perm) else self.emit("Transpose", x, perm=list(perm))
 
+    def unsqueeze(self, x: str, axis: int) -> str:
+        """A new axis of one entry."""
+        if self.opset < AXES_OPERANDS:
+            return self.emit("Unsqueeze", x, axes=[axis])
+        return self.emit("Unsqueeze", x, self.ints([axis], "axes"))
+
     def slice(self, x: str, axis: int, start: int, end: int, step: int = 1) -> str:
         """Every ``step``-th entry from ``start`` on and before ``end`` along an axis.
 
@@ -138,6 +144,10 @@ class Emitter:
             assert value is None
             return self.emit("Pad", x, pads=pads, mode="constant")
         return self.emit("Pad", x, self.ints(pads, "pads"), value, mode="constant")
+
+    def fresh(self, hint: str) -> str:
+        """A name that is not taken, for a value of a body."""
+        return self._names.fresh(hint)
 
     # -- constants -----------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ LIKE = {
     **dict.fromkeys(("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax"), Like("Identity")),
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), Like("Add", (0, 3))),
     "FusedConv": Like("Conv", (0, 1)),
-    "FusedGemm": Like("Gemm", (0, 1)),
+    "FusedGemm": Like("Gemm", (0, 1, 2)),  # before opset 11 it has to have all three
     "FusedMatMul": Like("MatMul", (0, 1)),
     "QGemm": Like("Gemm", (0, 3)),
     "QLinearAveragePool": Like("AveragePool"),

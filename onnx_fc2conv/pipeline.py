@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onnx import ModelProto
 
-from . import forms, heads, limits, model_io, revert, shapes, spatial
+from . import forms, heads, limits, model_io, shapes, spatial, undo
 from .assemble import assemble
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
@@ -21,7 +21,7 @@ from .ops import Model
 from .plan import Plan
 from .report import Checked, Report, build
 from .rewrite import Rewrite
-from .saving import save
+from .saving import Saveable
 from .settings import Settings
 from .structure import ANY_RANK, IMAGE_RANK, straighten
 
@@ -33,30 +33,14 @@ def no_progress(name: str, done: int, of: int) -> None:
 
 
 @dataclass
-class Result:
-    """A conversion.
+class Result(Saveable[Report]):
+    """A conversion, and what was found, done and checked.
 
     Attributes:
-        model: the converted model; the bytes of external data stay in the original's files.
-        report: what was found, done and checked.
         geometry: window, stride and grid of every output.
     """
 
-    model: ModelProto
-    report: Report
     geometry: Geometry
-    _folder: str = field(repr=False, default="")
-    _source: Any = field(repr=False, default=None)
-    _runtime: str = field(repr=False, default="onnxruntime")
-
-    def save(self, path: Any) -> None:
-        """Write the model: all of it, or nothing.
-
-        Raises:
-            UsageError: the target cannot be written, or is the input itself.
-            VerificationFailed: what lies on the disk is not accepted by the runtime that checked the model.
-        """
-        save(path, self.model, self.report, self._folder, self._source, self._runtime)
 
 
 def convert(source: Any, settings: Settings, progress: Progress = no_progress) -> Result:
@@ -79,7 +63,9 @@ def convert(source: Any, settings: Settings, progress: Progress = no_progress) -
     if settings.verify:
         outcome = _checked(conversion, conversion.proto, model.folder, progress, sizes)
     report = build(conversion, sizes, outcome, hand_over(conversion, conversion.proto, sizes))
-    return Result(conversion.proto, report, conversion.geometry, model.folder, source, settings.runtime)
+    return Result(
+        conversion.proto, report, conversion.geometry, folder=model.folder, source=source, runtime=settings.runtime
+    )
 
 
 def inspect(source: Any, settings: Settings) -> Report:
@@ -149,7 +135,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
         given,
         settings.limits,
     )
-    revert.remember(conversion)
+    undo.remember(conversion)
     return conversion
 
 

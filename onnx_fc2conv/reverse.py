@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from onnx import ModelProto
 
-from . import findings, heads, model_io, shapes, spatial
+from . import heads, model_io, shapes, spatial
 from ._version import __version__
 from .assemble import assemble
 from .constants import Constants
 from .conv2fc import Lowering, Product, Selection, dense, matmul
-from .conversion import DEFAULT_GROWTHS, Conversion, text
-from .errors import NothingToConvert, Unliftable, UsageError
+from .conversion import Conversion
+from .errors import NothingToConvert, Unliftable, UnreadableModel, UsageError
 from .geometry import METADATA_KEY, Geometry
 from .open_sizes import at_size, open_axes
-from .ops import FULLY_CONNECTED, Model
+from .ops import Model
 from .pipeline import Progress, known_at_declared_sizes, no_progress
 from .plan import Plan
-from .report import Checked, LeftRow, ProductRow, ReverseReport, check_row
-from .saving import save
+from .report import Checked, LeftRow, ProductRow, ReverseReport, check_row, percent
+from .saving import Saveable
 from .settings import ReverseSettings, Size
 from .shapes import Shapes
+from .sizing import asked_or_known, guesses, image_of
 from .structure import ANY_RANK, straighten
-
-#: tried where nothing is known of the size; not square, so that swapped axes show
-GUESSES: tuple[Size, ...] = ((32, 48), (64, 96), (7, 9), (128, 96), (224, 256), (256, 320), (28, 28), (512, 512))
 
 Announce = Callable[[ReverseReport], None]  #: called with the estimate of a dense form, before anything is allocated
 
@@ -37,28 +35,8 @@ def _announce_nothing(report: ReverseReport) -> None:
 
 
 @dataclass
-class Reversed:
-    """A rewritten model.
-
-    Attributes:
-        model: the model; the bytes of external data stay in the original's files.
-        report: what was rewritten, what it costs, and what was checked.
-    """
-
-    model: ModelProto
-    report: ReverseReport
-    _folder: str = field(repr=False, default="")
-    _source: Any = field(repr=False, default=None)
-    _runtime: str = field(repr=False, default="onnxruntime")
-
-    def save(self, path: Any) -> None:
-        """Write the model: all of it, or nothing.
-
-        Raises:
-            UsageError: the target cannot be written, or is the input itself.
-            VerificationFailed: what lies on the disk is not accepted by the runtime that checked the model.
-        """
-        save(path, self.model, self.report, self._folder, self._source, self._runtime)
+class Reversed(Saveable[ReverseReport]):
+    """A rewritten model, and what was rewritten, what it costs, and what was checked."""
 
 
 def to_matmul(
@@ -80,7 +58,8 @@ def to_matmul(
     lowering = _lowered(read, settings, announce)
     proto = _assembled(read, lowering)
     outcome = _checked(read, lowering, proto, settings, progress) if settings.verify else None
-    return Reversed(proto, _report(read, lowering, settings, outcome), given.folder, source, settings.runtime)
+    report = _report(read, lowering, settings, outcome)
+    return Reversed(proto, report, folder=given.folder, source=source, runtime=settings.runtime)
 
 
 def inspect(source: Any, settings: ReverseSettings, announce: Announce = _announce_nothing) -> ReverseReport:
@@ -119,7 +98,7 @@ class Read:
 
 def _read(given: Model, name: str, settings: ReverseSettings) -> Read:
     straight = straighten(given, known_at_declared_sizes, ANY_RANK)
-    model, sizes = straight.model, _sizes(straight.model, settings)
+    model, sizes = straight.model, asked_or_known(straight.model, settings.sizes)
     if settings.form == "dense" and open_axes(model):
         if not sizes:
             first, axes = next(iter(open_axes(model).items()))
@@ -130,36 +109,6 @@ def _read(given: Model, name: str, settings: ReverseSettings) -> Read:
     known, other = shapes.at_two_batches(model)
     constants = heads.constants_of(model, known, other)
     return Read(name, given.proto, model, known, other, constants, sizes, straight.changes)
-
-
-def _sizes(model: Model, settings: ReverseSettings) -> tuple[Size, ...]:
-    """The sizes that were asked for; else the trained one that the model carries, and two larger ones."""
-    open_ = open_axes(model)
-    if settings.sizes:
-        if not open_:
-            raise UsageError("--size: every size of the model is fixed; leave it out")
-        for size in settings.sizes:
-            for name, axes in open_.items():
-                if len(axes) != len(size):
-                    raise UsageError(f"size {text(size)} has {len(size)} axes, input '{name}' leaves {len(axes)} open")
-        return settings.sizes
-    props = {p.key: p.value for p in model.proto.metadata_props}
-    if not open_ or METADATA_KEY not in props:
-        return ()
-    try:
-        grids = list(Geometry.from_json(props[METADATA_KEY]).outputs.values())
-    except ValueError:
-        return ()  # it is a hint, no more: the sizes that are tried then do as well
-    if not grids:
-        return ()
-    steps = (s if s % least == 0 else least for s, least in zip(grids[0].stride, grids[0].step, strict=True))
-    return _grown(grids[0].trained_size, tuple(steps))
-
-
-def _grown(trained: Size, step: Size) -> tuple[Size, ...]:
-    """The trained size, and two that are whole strides larger."""
-    grown = (tuple(t + g * s for t, g, s in zip(trained, growth, step, strict=False)) for growth in DEFAULT_GROWTHS)
-    return trained, *grown
 
 
 def _selection(settings: ReverseSettings) -> Selection:
@@ -183,7 +132,10 @@ def _at_known_size(read: Read) -> Shapes | None:
     open_ = open_axes(read.model)
     if not open_ or not read.sizes:
         return None
-    return shapes.infer(at_size(read.model, dict.fromkeys(open_, read.sizes[0])), 1)
+    try:
+        return shapes.infer(at_size(read.model, dict.fromkeys(open_, read.sizes[0])), 1)
+    except UnreadableModel:  # the costs are not known then; the checks say whether it runs
+        return None
 
 
 def _estimated(read: Read, settings: ReverseSettings) -> Lowering:
@@ -203,9 +155,10 @@ def _required(lowering: Lowering) -> Lowering:
 
 def _too_large(products: Sequence[Product], total: int, limit: int) -> Unliftable:
     largest = max(products, key=lambda p: p.bytes_after)
+    size = f"{largest.rows} x {largest.columns}"
     reason = (
-        f"its matrix of {largest.rows} x {largest.columns} takes {largest.bytes_after} bytes, {largest.zeros:.1%} of "
-        f"it zeros; all {len(products)} matrices take {total} bytes, over --max-bytes {limit}"
+        f"its matrix of {size} takes {largest.bytes_after} bytes, {percent(largest.zeros)} of it zeros; "
+        f"all {len(products)} matrices take {total} bytes, over --max-bytes {limit}"
     )
     return Unliftable(reason, largest.node)
 
@@ -235,25 +188,13 @@ def _checked(
     rewrite = replace(lowering.rewrite, additions=lowering.roundings)
     conversion = Conversion(read.name, plan, rewrite, proto, Geometry({}), read.original)
     expected = Expected(
-        read.sizes or _guesses(read),
+        read.sizes if settings.sizes else (*read.sizes, *guesses(read.model)),
         bool(settings.sizes),
         set(lowering.left),
         same_signature=not (read.sizes and not open_axes(read.model)),
+        image=image_of(read.model),
     )
     return LoweredVerifier(conversion, proto, read.model.folder, progress, expected).run()
-
-
-def _guesses(read: Read) -> tuple[Size, ...]:
-    """Sizes to try where none is known: the one that FC nodes fit first, if there are any."""
-    open_ = open_axes(read.model)
-    if not open_ or not any(op.op_type in FULLY_CONNECTED for op in read.model.ops):
-        return GUESSES
-    name, axes = next(iter(open_.items()))
-    try:
-        fitting = findings.guess_size(at_size(read.model, {}), name, axes, 1)
-    except UsageError:
-        return GUESSES
-    return (tuple(fitting), *GUESSES)
 
 
 def _report(read: Read, lowering: Lowering, settings: ReverseSettings, outcome: Checked | None) -> ReverseReport:
@@ -270,10 +211,14 @@ def _report(read: Read, lowering: Lowering, settings: ReverseSettings, outcome: 
 
 def _known_size(read: Read) -> list[int] | None:
     """The size that costs are counted at, of the first image; ``None`` if it is not known."""
-    if open_axes(read.model):
+    found = image_of(read.model)
+    if found is None:
+        return None
+    name, axes = found
+    if name in open_axes(read.model):
         return list(read.sizes[0]) if read.sizes else None
-    dims = ([d.dim_value for d in v.type.tensor_type.shape.dim[2:]] for v in read.model.inputs)
-    return next((found for found in dims if found), None)
+    dims = next(v for v in read.model.inputs if v.name == name).type.tensor_type.shape.dim
+    return [dims[axis].dim_value for axis in axes]
 
 
 def written(name: str, form: str, outcome: Checked | None, **rows: Any) -> ReverseReport:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from . import heads, model_io, shapes
-from . import revert as undo
+from . import heads, model_io, shapes, undo
 from .conversion import Conversion, text
 from .errors import UsageError
 from .geometry import Geometry
@@ -14,9 +13,10 @@ from .ops import Model, view
 from .pipeline import Progress, no_progress
 from .plan import Plan
 from .report import Checked, RestoredRow, ReverseReport
-from .reverse import GUESSES, Reversed, written
+from .reverse import Reversed, written
 from .rewrite import Rewrite
 from .settings import ReverseSettings
+from .sizing import GUESSES, image_of
 
 
 def revert(source: Any, settings: ReverseSettings, progress: Progress = no_progress) -> Reversed:
@@ -34,7 +34,7 @@ def revert(source: Any, settings: ReverseSettings, progress: Progress = no_progr
     restored = _restored(given, settings)
     outcome = _checked(given, name, restored, settings, progress) if settings.verify else None
     report = _report(name, restored, outcome)
-    return Reversed(restored.proto, report, given.folder, source, settings.runtime)
+    return Reversed(restored.proto, report, folder=given.folder, source=source, runtime=settings.runtime)
 
 
 def inspect(source: Any, settings: ReverseSettings) -> ReverseReport:
@@ -85,7 +85,7 @@ def _checked(
     constants = heads.constants_of(model, known, other)
     plan = Plan(model, known, constants, {}, {}, [], model.ops, [], [], runtime=settings.runtime)
     conversion = Conversion(name, plan, Rewrite(), restored.proto, Geometry({}), given.proto)
-    expected = Expected(GUESSES, left=None, same_signature=False)
+    expected = Expected(GUESSES, left=None, same_signature=False, image=image_of(model))
     return LoweredVerifier(conversion, restored.proto, given.folder, progress, expected).run()
 
 

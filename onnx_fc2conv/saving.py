@@ -1,8 +1,9 @@
-"""A result on the disk: all of it, or nothing, and loaded once more before it counts."""
+"""A result in memory and on the disk: all of it, or nothing, and loaded once more before it counts."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from onnx import ModelProto
 
@@ -16,25 +17,38 @@ class Reported(Protocol):
     output: str | None
 
 
-def save(path: Any, model: ModelProto, report: Reported, folder: str, source: Any, runtime: str) -> None:
-    """Write a model.
+R = TypeVar("R", bound=Reported)
 
-    Args:
-        path: where to.
-        model: what to write.
-        report: gets the path.
-        folder: where external data that the model refers to lies now.
-        source: the input, which is never overwritten.
+
+@dataclass
+class Saveable(Generic[R]):
+    """A model that was made, and not written yet.
+
+    Attributes:
+        model: the model; the bytes of external data stay in the original's files.
+        report: what is to be said of it.
+        folder: where external data that it refers to lies now.
+        source: what it was made from, which is never overwritten.
         runtime: what loads the written file, if the model was verified.
-
-    Raises:
-        UsageError: the target cannot be written, or is the input itself.
-        VerificationFailed: what lies on the disk is not accepted by the runtime that checked the model.
     """
-    target = model_io.Target.of(path, source)
-    with model_io.staged(target, model, folder) as staged:
-        if report.verified:
-            from .verification import require_loads
 
-            require_loads(str(staged), runtime)
-    report.output = str(path)
+    model: ModelProto
+    report: R
+    folder: str = field(repr=False, default="", kw_only=True)
+    source: Any = field(repr=False, default=None, kw_only=True)
+    runtime: str = field(repr=False, default="onnxruntime", kw_only=True)
+
+    def save(self, path: Any) -> None:
+        """Write the model: all of it, or nothing.
+
+        Raises:
+            UsageError: the target cannot be written, or is the input itself.
+            VerificationFailed: what lies on the disk is not accepted by the runtime that checked the model.
+        """
+        target = model_io.Target.of(path, self.source)
+        with model_io.staged(target, self.model, self.folder) as staged:
+            if self.report.verified:
+                from .verification import require_loads
+
+                require_loads(str(staged), self.runtime)
+        self.report.output = str(path)

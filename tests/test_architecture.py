@@ -22,8 +22,8 @@ NAME = PACKAGE.name
 LEAVES = """_version errors dtypes settings geometry output_form tensors ops shapes inference constants flatten plan
 rewrite emitter open_sizes reach conversion findings""".split()
 ROOMS = """model_io structure backbone heads lift limits assemble spatial forms conv2fc verification handover
-report revert""".split()
-STORY = "saving pipeline reverse reverting checkup cli heatmap __init__ __main__".split()
+report undo""".split()
+STORY = "saving pipeline sizing reverse reverting checkup cli heatmap __init__ __main__".split()
 ALSO = {"heads": ["backbone"]}  #: rooms that a room may import besides itself
 
 #: library -> the modules and rooms that may import it

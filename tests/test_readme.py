@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import onnx_fc2conv as fc2conv
@@ -207,3 +208,16 @@ def test_boxes_land_on_the_object_wherever_it_is(geometry_example: dict[str, Any
         assert (answers[seeing] != answers[0, 0]).any()
         above += answers.max() > answers[0, 0]
     assert above >= 16
+
+
+def test_the_reverse_example_runs_and_gives_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "models", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    text = block("python", "import onnx_fc2conv as fc2conv\n\nfc2conv.convolution_to_matmul(")
+    *lines, table, back = text.strip().splitlines()
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    assert (tmp_path / "lenet_matmul.onnx").is_file()
+    matrices = eval(table.split("#")[0], names)
+    assert [m[:3] for m in matrices] == [("Conv 'conv_1'", 784, 3456), ("Conv 'conv_2'", 864, 1024)]
+    assert eval(back.split("#")[0], names) == onnx.load("models/lenet.onnx")

@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv.geometry import METADATA_KEY, Geometry
-from onnx_fc2conv.revert import METADATA_KEY as ORIGINAL
+from onnx_fc2conv.undo import METADATA_KEY as ORIGINAL
 
 from .networks import Head, integers, network, session
 

@@ -26,6 +26,7 @@ import onnxruntime as ort
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_fc2conv import Unliftable, convolution_to_matmul
+from onnx_fc2conv.report import percent
 
 MODELS = Path(__file__).parent.parent / "models"
 FORMS = ("Conv", "matmul", "dense")
@@ -178,10 +179,10 @@ def rows(case: Case, forms: Sequence[str] = FORMS) -> list[tuple[str, ...]]:
     for m in all_forms:
         name = case.name if m.form == forms[0] else ""
         if m.model is None:
-            found.append((name, m.form, m.matrix, f"{m.zeros:.1%}", size(m.weights), "not built", ""))
+            found.append((name, m.form, m.matrix, percent(m.zeros), size(m.weights), "not built", ""))
             continue
         ratio = f"{seconds[m.form] / seconds[forms[0]]:.2f}"
-        zeros = f"{m.zeros:.1%}" if m.zeros else ""
+        zeros = percent(m.zeros) if m.zeros else ""
         found.append((name, m.form, m.matrix, zeros, size(m.weights), size(peak(m.model)), ratio))
     return found
 

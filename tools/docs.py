@@ -15,7 +15,7 @@ from onnx import defs
 from onnx_fc2conv import convert, convolution_to_matmul
 from onnx_fc2conv.heatmap import HeatmapSettings
 from onnx_fc2conv.lift import RULES
-from onnx_fc2conv.report import print_report, print_reverse
+from onnx_fc2conv.report import print_estimate, print_report, print_reverse
 from onnx_fc2conv.settings import ReverseSettings, Settings
 
 README = Path(__file__).parent.parent / "README.md"
@@ -82,13 +82,14 @@ def example() -> str:
 
 
 def reverse_example() -> str:
-    """What ``onnx-conv2fc`` prints of a whole network."""
-    model = Path("models") / "reference_detector_padded.onnx"
-    result = convolution_to_matmul(README.parent / model)
-    result.report.input, result.report.output = str(model), "detector_matmul.onnx"
+    """What ``onnx-conv2fc`` prints of a network in its dense form."""
+    model = Path("models") / "conv3d.onnx"
+    result = convolution_to_matmul(README.parent / model, form="dense")
+    result.report.input, result.report.output = str(model), "conv3d_dense.onnx"
     printed = StringIO()
-    print_reverse(result.report, printed, width=WIDTH)
-    return _as_printed(f"onnx-conv2fc {model} detector_matmul.onnx", printed)
+    print_estimate(result.report, printed, width=WIDTH)
+    print_reverse(result.report, printed, width=WIDTH, announced=True)
+    return _as_printed(f"onnx-conv2fc {model} conv3d_dense.onnx --form dense", printed)
 
 
 def _as_printed(command: str, printed: StringIO) -> str:

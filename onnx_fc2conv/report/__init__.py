@@ -1,6 +1,7 @@
 """What was found, done and checked: a report of each direction, for a terminal, as Markdown, and as JSON."""
 
 from .build import Checked, build, check_row
+from .cells import percent
 from .data import LeftRow, Report
 from .findings import print_findings
 from .products import ProductRow, RestoredRow, ReverseReport
@@ -18,6 +19,7 @@ __all__ = [
     "check_row",
     "markdown",
     "markdown_reverse",
+    "percent",
     "print_estimate",
     "print_findings",
     "print_report",

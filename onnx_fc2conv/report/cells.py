@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from math import floor
 
 from ..errors import printable
 from .data import CheckRow
@@ -57,3 +58,8 @@ def markdown_table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) ->
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     lines += ["| " + " | ".join(printable(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return [*lines, ""]
+
+
+def percent(share: float) -> str:
+    """``99.98%``; rounded down, so that only all is 100%."""
+    return f"{floor(share * 10000 + 1e-6) / 100:g}%"  # a whole number of hundredths stays one

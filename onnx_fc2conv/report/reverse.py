@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from ..errors import printable
-from .cells import by, check_cells, counted, listed, markdown_table, most
+from .cells import by, check_cells, counted, listed, markdown_table, most, percent
 from .products import ProductRow, ReverseReport
 from .terminal import Screen
 
-COLUMNS = ("node", "was", "to", "matrix", "multiplications", "weights", "patches")
-DENSE_COLUMNS = ("node", "was", "to", "matrix", "zeros", "multiplications", "weights")
+COLUMNS = ("node", "was", "matrix", "multiplications", "weights", "patches")
+DENSE_COLUMNS = ("node", "was", "matrix", "zeros", "multiplications", "weights")
 RESTORED_COLUMNS = ("node", "was", "weight", "")
 CHECK_COLUMNS = ("check", "size", "error", "tolerance", "result")
 MOST_ROWS = 20  #: on a terminal
@@ -58,7 +58,8 @@ def markdown_reverse(report: ReverseReport) -> str:
         lines += ["## Structure", "", *(f"* {printable(change)}" for change in report.restructured), ""]
     if report.products:
         lines += ["## Matrices", "", f"Numbers are the {_counted_at(report)}.", ""]
-        lines += markdown_table(_columns(report), _product_cells(report))
+        cells = [(*row, counted(p.to)) for row, p in zip(_product_cells(report), _products(report), strict=True)]
+        lines += markdown_table((*_columns(report), "in its place"), cells)
     if report.restored:
         lines += ["## Heads", "", *markdown_table(RESTORED_COLUMNS, _restored_cells(report))]
     if report.left:
@@ -83,10 +84,14 @@ def _columns(report: ReverseReport) -> tuple[str, ...]:
     return DENSE_COLUMNS if report.form == "dense" else COLUMNS
 
 
-def _product_cells(report: ReverseReport) -> list[tuple[str, ...]]:
+def _products(report: ReverseReport) -> list[ProductRow]:
+    """All products, and their total where there are several."""
     total = report.total()
-    rows = report.products if total is None else [*report.products, total]
-    return [_row(p, report.form == "dense") for p in rows]
+    return report.products if total is None else [*report.products, total]
+
+
+def _product_cells(report: ReverseReport) -> list[tuple[str, ...]]:
+    return [_row(p, report.form == "dense") for p in _products(report)]
 
 
 def _row(p: ProductRow, dense: bool) -> tuple[str, ...]:
@@ -95,8 +100,8 @@ def _row(p: ProductRow, dense: bool) -> tuple[str, ...]:
     work = _change(in_units(p.before), in_units(p.after))
     weights = _change(in_bytes(p.bytes_before), in_bytes(p.bytes_after))
     if dense:
-        return p.node, p.what, counted(p.to), matrix, f"{p.zeros:.1%}", work, weights
-    return p.node, p.what, counted(p.to), matrix, work, weights, in_bytes(p.gathered) if p.gathered != 0 else "-"
+        return p.node, p.what, matrix, percent(p.zeros), work, weights
+    return p.node, p.what, matrix, work, weights, in_bytes(p.gathered) if p.gathered != 0 else "-"
 
 
 def _restored_cells(report: ReverseReport) -> Sequence[tuple[str, ...]]:

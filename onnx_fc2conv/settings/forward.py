@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .options import RUNTIMES, Size, option, require_valid
+from .options import Size, option, quiet_option, report_option, require_valid, runtime_option, verify_option
 
 OUTPUTS = ("map", "rows", "mean", "max")  #: the forms in which an output can give its grid
 
@@ -38,14 +38,8 @@ class Settings:
     require_exact: bool = option(
         False, "refuse unless every answer is proven to equal the original model on the image crop"
     )
-    verify: bool = option(True, "write the model without running any check", flag="--no-verify")
-    runtime: str = option(
-        "onnxruntime",
-        "what runs the checks: onnxruntime (default), or onnx.reference, which is slow and also takes float64 and "
-        "bfloat16",
-        choices=RUNTIMES,
-        metavar="|".join(RUNTIMES),
-    )
+    verify: bool = verify_option()
+    runtime: str = runtime_option()
     check: bool = option(
         False,
         "convert nothing: say what breaks or lies in the model as it is when its size changes; exit code 1 if anything "
@@ -67,8 +61,8 @@ class Settings:
         count=True,
         metavar="N",
     )
-    report: str | None = option(None, "also write the report to FILE (.json, or .md for Markdown)", metavar="FILE")
-    quiet: bool = option(False, "print nothing but errors")
+    report: str | None = report_option()
+    quiet: bool = quiet_option()
 
     @property
     def limits(self) -> tuple[int | None, int | None]:

@@ -23,6 +23,32 @@ def option(default: Any, help_: str, **argparse_extras: Any) -> Any:
     return field(default=default, metadata={"help": help_, **argparse_extras})
 
 
+def verify_option() -> Any:
+    """Whether the checks are run."""
+    return option(True, "write the model without running any check", flag="--no-verify")
+
+
+def runtime_option() -> Any:
+    """What runs them."""
+    return option(
+        "onnxruntime",
+        "what runs the checks: onnxruntime (default), or onnx.reference, which is slow and also takes float64 and "
+        "bfloat16",
+        choices=RUNTIMES,
+        metavar="|".join(RUNTIMES),
+    )
+
+
+def report_option() -> Any:
+    """A file for the report."""
+    return option(None, "also write the report to FILE (.json, or .md for Markdown)", metavar="FILE")
+
+
+def quiet_option() -> Any:
+    """Whether nothing is printed."""
+    return option(False, "print nothing but errors")
+
+
 def require_valid(settings: Any) -> None:
     """Refuse what no model could mean.
 

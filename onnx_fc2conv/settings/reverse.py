@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .options import RUNTIMES, Size, option, require_valid
+from .options import Size, option, quiet_option, report_option, require_valid, runtime_option, verify_option
 
 FORMS = ("matmul", "dense")  #: what a Conv becomes
 MAX_BYTES = 2**31
@@ -49,16 +49,10 @@ class ReverseSettings:
     max_bytes: int = option(
         MAX_BYTES, "with --form dense: refuse matrices of more bytes in all (default: 2 GiB)", count=True, metavar="N"
     )
-    verify: bool = option(True, "write the model without running any check", flag="--no-verify")
-    runtime: str = option(
-        "onnxruntime",
-        "what runs the checks: onnxruntime (default), or onnx.reference, which is slow and also takes float64 and "
-        "bfloat16",
-        choices=RUNTIMES,
-        metavar="|".join(RUNTIMES),
-    )
-    report: str | None = option(None, "also write the report to FILE (.json, or .md for Markdown)", metavar="FILE")
-    quiet: bool = option(False, "print nothing but errors")
+    verify: bool = verify_option()
+    runtime: str = runtime_option()
+    report: str | None = report_option()
+    quiet: bool = quiet_option()
 
     def __post_init__(self) -> None:
         require_valid(self)

@@ -46,12 +46,14 @@ class Expected:
         asked: whether the user named the sizes.
         left: titles of the convolutions that stay; ``None`` where nothing is said of operators.
         same_signature: whether every input and output keeps its type and shape.
+        image: name and spatial axes of the input whose size a table of the checks shows; ``None`` for none.
     """
 
     sizes: Sequence[Size] = ()
     asked: bool = False
     left: Collection[str] | None = ()
     same_signature: bool = True
+    image: tuple[str, Sequence[int]] | None = None
 
 
 class LoweredVerifier:
@@ -164,7 +166,7 @@ class LoweredVerifier:
         """Compare at the present size, with every batch; without a batch that the original cannot do."""
         for batch in inputs.batches:
             feeds = inputs.draw(batch=batch)
-            shown = size or spatial_size(feeds)
+            shown = self._shown(feeds)
             try:
                 expected = self._original.run(feeds)
             except RuntimeRefusal as e:
@@ -183,6 +185,13 @@ class LoweredVerifier:
                 check = Check("default run", shown, True, (1, 1), note=note)
                 self._compare(check, rewritten, feeds, expected, optimised=True)
 
+    def _shown(self, feeds: Feeds) -> Size | None:
+        """The image's size."""
+        if self._expected.image is None:
+            return None
+        name, axes = self._expected.image
+        return tuple(feeds[name].shape[axis] for axis in axes)
+
     def _compare(self, check: Check, session: Session, feeds: Feeds, expected: Feeds, optimised: bool = False) -> None:
         try:
             found = session.run(feeds)
@@ -193,11 +202,6 @@ class LoweredVerifier:
         found_, expected_ = ({name: as_one(v) for name, v in values.items()} for values in (found, expected))
         self._judgement.compare(check, found_, expected_, True, optimised)
         self.outcome.checks.append(check)
-
-
-def spatial_size(feeds: Feeds) -> Size | None:
-    """The size of the first image among some inputs, for a table; ``None`` if there is none."""
-    return next((tuple(v.shape[2:]) for v in feeds.values() if v.ndim > 2), None)
 
 
 def _like(value: np.ndarray, found: np.ndarray | None) -> np.ndarray:

@@ -44,7 +44,9 @@ def network(
         [onnx.ValueInfoProto(name=name) for name in outputs],
         [numpy_helper.from_array(value, name) for name, value in arrays.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    opsets = [helper.make_opsetid("", opset)]
+    opsets += [helper.make_opsetid("com.microsoft", 1)] if any(n.domain for n in nodes) else []
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     inferred = onnx.shape_inference.infer_shapes(model)
     del model.graph.output[:]
     model.graph.output.extend(inferred.graph.output)

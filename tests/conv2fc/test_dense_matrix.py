@@ -171,10 +171,13 @@ LINEAR = [
 
 @pytest.mark.parametrize(("text", "dims", "opset"), LINEAR)
 def test_other_linear_operators(text: str, dims: Any, opset: int) -> None:
-    given = {"axes": np.array([2, 3]), "w": (3, 2, 3, 2), "d": (3, 2, 2, 2)}
+    """Behind a Conv that changes nothing, so that sums, which stay where they are alone, become matrices too."""
+    same = np.ones((dims[0], *[1] * len(dims)), np.float32)
+    given = {"axes": np.array([2, 3]), "w": (3, 2, 3, 2), "d": (3, 2, 2, 2), "same": same}
+    text = f"a = Conv <group={dims[0]}> (x, same)\n{text.replace('(x', '(a')}"
     model = network(text, dims, {k: v for k, v in given.items() if f"{k})" in text}, opset=opset)
     found = built(model)
-    (m,) = found.matrices()
+    _, m = found.matrices()
     np.testing.assert_array_equal(m, by_images(model, int(np.prod(dims))))
     assert_as_estimated(found)
     assert_equal_bits(model, found)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_fc2conv import dtypes
 from onnx_fc2conv.conv2fc.dense import steps
@@ -286,7 +286,61 @@ CASES = {
         {"w": (4, 2, 3, 1, 2), "u": (4, 2, 2, 2, 1)},
         (2, 3, 3, 2),
     ),
-    "nothing but an FC": Case("c = Flatten (x)\ny = Gemm (c, f)", "Flatten Gemm", {"f": (40, 3)}),
+    "sums and FC nodes alone stay": Case(
+        "m = ReduceSum (x, axes)\nc = Flatten (m)\nu = MatMul (c, f)\ny = Add (u, g)",
+        "ReduceSum Flatten MatMul Add",
+        {"axes": np.array([2, 3]), "f": (2, 3), "g": (3,)},
+    ),
+    "an activation of pads": Case(
+        "a = Conv (x, w)\nr = Relu (a)\np = Pad (r, pads)\nz = Max (p, one)\ny = Conv (z, w2)",
+        "Flatten Gemm Relu Reshape Pad Flatten Max Gemm Reshape",
+        {"w": (4, 2, 3, 3), "pads": np.array([0, 0, 1, 0, 0, 0, 0, 1]), "one": np.float32(1), "w2": (3, 4, 2, 2)},
+    ),
+    "pads beside another value": Case(
+        "a = Conv (x, w)\nr = Relu (a)\np = Pad (r, pads, one)\nc = Conv <pads=[2, 2, 1, 1]> (x, w)\n"
+        "d = Concat <axis=1> (c, p)\ny = Conv (d, w2)",
+        "Flatten Gemm Relu Gemm Concat Gemm Reshape",
+        {"w": (4, 2, 3, 3), "pads": np.array([0, 0, 2, 2, 0, 0, 1, 1]), "one": np.float32(1), "w2": (3, 8, 2, 2)},
+    ),
+    "an order of what two read": Case(
+        "a = Conv (x, w)\nl = Transpose <perm=[0, 2, 3, 1]> (a)\nn = Add (l, k)\ny = Relu (n)\nz = Relu (a)",
+        "Flatten Gemm Reshape Transpose Add Relu Relu Reshape",
+        {"w": (4, 2, 3, 3), "k": (4,)},
+        outputs=("y", "z"),
+    ),
+    "a scaled part": Case(
+        "a = Conv (x, w)\ng = Gather <axis=1> (a, some)\nn = Mul (g, k)\nr = Relu (n)\ny = Conv (r, w2)",
+        "Flatten Gemm Reshape Gather Mul Flatten Relu Gemm Reshape",
+        {"w": (4, 2, 3, 3), "some": np.array([3, 1]), "k": (2, 1, 1), "w2": (3, 2, 2, 2)},
+    ),
+    "a vector under two names": Case(
+        "a = Conv (x, w)\nr = Relu (a)\nz = MaxPool <kernel_shape=[2, 2]> (r)\nv = Flatten (r)\ny = Hardmax (v)",
+        "Flatten Gemm Relu Reshape MaxPool Hardmax",
+        {"w": (4, 2, 3, 3)},
+        outputs=("y", "z"),
+    ),
+    "several rows of each image": Case(
+        "a = Conv (x, w)\nr = Relu (a)\nv = Reshape (r, to)\ny = MatMul (v, f)",
+        "Flatten Gemm Relu Reshape Reshape Gemm",
+        {"w": (4, 2, 3, 3), "to": np.array([-1, 6]), "f": (6, 2)},
+    ),
+    "alpha and beta": Case(
+        "a = Conv (x, w)\nr = Relu (a)\nl = Transpose <perm=[0, 2, 3, 1]> (r)\nv = Flatten (l)\n"
+        "u = Gemm <alpha=2.0, beta=3.0> (v, f, g)\nt = Gemm <alpha=2.0, beta=3.0, transB=1> (u, q, g)\ny = Add (t, g)",
+        "Flatten Gemm Relu Gemm Gemm",
+        {"w": (4, 2, 3, 3), "q": (5, 5), **HEAD},
+    ),
+    "a summand for each image, behind another order": Case(
+        "a = Conv (x, w)\nr = Relu (a)\nl = Transpose <perm=[0, 2, 3, 1]> (r)\nv = Flatten (l)\ny = Gemm (v, f, rows)",
+        "Flatten Gemm Relu Reshape Transpose Flatten Gemm",
+        {"w": (4, 2, 3, 3), "f": (24, 5), "rows": (3, 5)},
+        batch=3,
+    ),
+    "an activation in another order that a pool reads": Case(
+        "a = Conv (x, w)\nl = Transpose <perm=[0, 2, 3, 1]> (a)\nr = Relu (l)\ny = MaxPool <kernel_shape=[1, 2]> (r)",
+        "Flatten Gemm Reshape Transpose Relu MaxPool",
+        {"w": (4, 2, 3, 3)},
+    ),
     "any activation": Case(
         "a = Conv (x, w)\nr = Relu (a)\ny = Sin (r)", "Flatten Gemm Relu Sin Reshape", {"w": (4, 2, 3, 3)}
     ),
@@ -316,7 +370,8 @@ def assert_estimated(model: ModelProto, found: Built) -> None:
     assert [(p.rows, p.columns) for p in products] == [m.shape for _, m in made]
     assert [p.zeros for p in products] == pytest.approx([float((m == 0).mean()) for _, m in made], abs=1e-12)
     spelled = [n for n in nodes if n.op_type in ("Mul", "Add", "PRelu", "Max") and n.SerializeToString() not in stored]
-    new = {name for n in [*spelled, *(n for n, _ in made)] for name in n.input[1:]} & set(found.constants())
+    new = {name for n, _ in made for name in n.input[1:]} | {name for n in spelled for name in n.input[1:]} - same
+    new &= set(found.constants())
     assert found.estimate.bytes == sum(found.constants()[name].nbytes for name in new)
 
 
@@ -422,6 +477,37 @@ def test_what_a_shape_is_computed_from_is_not_lost() -> None:
     assert built(stays).op_types == "Flatten Gemm Relu Reshape Shape Gemm Cast".split()
     assert_equal_bits(gone, built(gone))
     assert_equal_bits(stays, built(stays))
+
+
+FUSED = {
+    "Relu": ('activation="Relu"', "Relu", ""),
+    "a slope": ('activation="LeakyRelu", activation_params=[0.5]', "LeakyRelu", ""),
+    "nothing": ("", "", ""),
+    "a summand": ('activation="Relu"', None, "adds another value behind its product"),
+    "a hard swish": ('activation="HardSwish"', None, "its activation 'HardSwish' is not known"),
+}
+
+
+@pytest.mark.parametrize("what", FUSED)
+def test_products_with_an_activation(what: str) -> None:
+    """Those of onnxruntime's own domain, which its optimiser writes, become two standard nodes each."""
+    attributes, activation, reason = FUSED[what]
+    summand, first = (", z", "z = Conv (x, w, b)\n") if "summand" in what else ("", "")
+    text = f"""{first}a = com.microsoft.FusedConv <{attributes}> (x, w, b{summand})
+    v = Flatten (a)
+    u = com.microsoft.FusedGemm <activation="LeakyRelu", activation_alpha=0.5, transB=1> (v, f, g)
+    y = Abs (u)"""
+    weights = {"w": (4, 2, 3, 3), "b": (4,), "f": (5, 24), "g": (5,)}
+    model = network(text.replace(" <>", ""), (2, 5, 4), weights, 10)
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 5]))
+    found = built(model)
+    if reason:
+        assert list(found.estimate.left.values()) == [reason]
+        assert "FusedConv" in found.op_types
+    else:
+        chain = ["Flatten", "Gemm", *([activation] if activation else []), "Gemm", "LeakyRelu", "Abs"]
+        assert found.op_types == chain
+    assert_equal_bits(model, found)
 
 
 def test_roundings_are_those_of_the_longest_path() -> None:

@@ -58,7 +58,7 @@ SELECTED = [
     (Selection(only=("conv_0",)), "Flatten Gemm Relu Reshape Conv Flatten MatMul", {"conv_2": "--only names others"}),
     (Selection(skip=("conv_0",)), "Conv Relu Flatten Gemm Gemm", {"conv_0": "--skip names it"}),
     (Selection(skip=("matmul*",)), "Flatten Gemm Relu Gemm MatMul", {}),
-    (Selection(skip=("conv*",)), "Conv Relu Conv Flatten Gemm", {"conv_0": "--skip names", "conv_2": "--skip names"}),
+    (Selection(skip=("conv*",)), "Conv Relu Conv Flatten MatMul", {"conv_0": "--skip names", "conv_2": "--skip names"}),
 ]
 
 
@@ -109,18 +109,24 @@ def test_convolutions_that_are_hidden_or_computed_are_left() -> None:
 
 
 LEFT = [
-    ("Gemm <transA=1> (x, f)", (3,), {"f": (3, 2)}),
-    ("Gemm (x, f, rows)", (3,), {"f": (3, 2), "rows": (3, 2)}),
-    ("BatchNormalization <training_mode=1> (x, k, k, k, v)", (2, 3), {"k": (2,), "v": np.ones(2, np.float32)}),
+    # a node on the vector [3, 24] behind a Conv, its weights
+    ("y = Gemm <transA=1> (v, f)", {"f": (3, 2)}),
+    ("y = Gemm (v, f, rows)", {"f": (24, 2), "rows": (3, 2)}),
+    ("y, m, n = BatchNormalization <training_mode=1> (v, k, k, k, u)", {"k": (24,), "u": np.ones(24, np.float32)}),
+    ("y, m = Dropout (v)\nz = Cast <to=1> (m)", {}),
 ]
 
 
-@pytest.mark.parametrize(("node", "size", "weights"), LEFT)
-def test_nodes_that_mix_images_stay(node: str, size: Any, weights: dict[str, Any]) -> None:
-    outputs = "y, m, n" if "Batch" in node else "y"
-    model = network(f"{outputs} = {node}", size, weights, batch=3, opset=15)
+@pytest.mark.parametrize(("text", "weights"), LEFT)
+def test_nodes_that_mix_images_or_give_more_than_one_value_stay(text: str, weights: dict[str, Any]) -> None:
+    outputs = ("y", "z") if "z =" in text else ("y",)
+    all_text = f"a = Conv (x, w)\nr = Relu (a)\nv = Flatten (r)\n{text}"
+    model = network(all_text, (2, 5, 4), {"w": (4, 2, 3, 3), **weights}, 15, 3, outputs=outputs)
     found = built(model)
-    assert [n.SerializeToString() for n in found.model.graph.node] == [n.SerializeToString() for n in model.graph.node]
+    assert found.op_types[:3] == ["Flatten", "Gemm", "Relu"]
+    before = [n.SerializeToString() for n in model.graph.node[3:]]
+    assert [n.SerializeToString() for n in found.model.graph.node[3:]] == before
+    assert_equal_bits(model, found, (3,))
 
 
 def test_only_one_matrix_is_held_twice() -> None:

@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from onnx_fc2conv import heads, model_io, shapes
 from onnx_fc2conv.conv2fc import Selection, matmul
 from onnx_fc2conv.errors import UsageError
-from tests.conv2fc.products import Case, compare, lowered, model_of, op_types, run
+from tests.conv2fc.products import compare, lowered, model_of, op_types, run
 from tests.conv2fc.products import product as rewritten
 from tests.networks import integers
 
@@ -136,20 +136,6 @@ def test_a_kernel_of_unknown_dims() -> None:
     nodes = [NODE("Conv", ["x", "k"], ["y"], name="c")]
     model = model_of(nodes, OPEN | {"k": ["A", 2, "B", "C"]}, {})
     assert left(model) == {"Conv 'c'": "the dims of its kernel are not known before it runs"}
-
-
-@pytest.mark.parametrize("opset", [7, 8])
-def test_pads_that_an_old_opset_cannot_follow(opset: int) -> None:
-    """From opset 9 on they are; at a size that is fixed, or a stride of 1, they are numbers."""
-    case = Case((3, 3), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}, opset=opset)
-    ((title, reason),) = left(case.model()).items()
-    assert title == "Conv 'conv'"
-    assert reason.startswith("its pads follow from the map's size (auto_pad SAME_UPPER, stride over 1)")
-    assert f"opset {opset} can not" in reason
-    assert "onnx.version_converter" in reason
-    assert left(case.model("N", case.size)) == {}
-    assert left(Case((3, 3), {"auto_pad": "SAME_UPPER"}, opset=opset).model()) == {}
-    assert left(Case(case.window, case.attrs, opset=9).model()) == {}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv.dtypes import tolerance
 from onnx_fc2conv.ops import FULLY_CONNECTED
-from onnx_fc2conv.revert import METADATA_KEY as ORIGINAL
+from onnx_fc2conv.undo import METADATA_KEY as ORIGINAL
 
 from ..networks import MICROSOFT, RUNTIME_TYPES, assert_close, integers, session
 

@@ -268,7 +268,7 @@ def test_a_model_without_a_head_cannot_be_reverted(tmp_path: Path, capsys: pytes
     onnx.save(model("y = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)", WEIGHTS), tmp_path / "in.onnx")
     before = snapshot(tmp_path)
     line = line_of(call(capsys, tmp_path / "in.onnx", tmp_path / "out.onnx", "--revert"), 1)
-    assert "no Conv whose kernel could cover its map" in line
+    assert "Conv 'y': it pads, so it is no FC" in line
     assert snapshot(tmp_path) == before
 
 
@@ -319,3 +319,11 @@ def test_what_is_named_and_left_stays_as_it_was(tmp_path: Path) -> None:
     assert [t for t in made.graph.initializer if t.name == "w1"] == [
         t for t in proto.graph.initializer if t.name == "w1"
     ]
+
+
+def test_the_size_of_an_image_with_channels_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "t = Transpose <perm = [0, 3, 1, 2]> (x)\ny = Conv(t, w1, b1)"
+    onnx.save(model(text, WEIGHTS, ("N", 9, 7, 2)), tmp_path / "in.onnx")
+    words = call(capsys, tmp_path / "in.onnx", tmp_path / "out.onnx").words()
+    assert "costs of one image of 9x7" in words
+    assert "same size 9x7" in words

@@ -17,6 +17,7 @@ to the non-linear case", and what is neither (a maximum) stays on the map, betwe
 ``elementwise``  nodes on flat values
 ``joining``     values side by side
 ``walk``        from node to node
+``left``, ``refused``  what stays, and why
 ``estimate``    what it is going to cost, and then the building of it
 ==============  ====================================================================================================
 """

@@ -121,6 +121,8 @@ def _constant(constant: Array, dims: tuple[int, ...]) -> str | Array | None:
         return None
     if prod(constant.shape) == 1:
         return Array.of(constant.name, constant.values.reshape(1))
+    if any(a not in (1, b) for a, b in zip(constant.shape[::-1], (1, *dims)[::-1], strict=False)):
+        return None
     return Array.of(constant.name, np.broadcast_to(constant.values, (1, *dims)).ravel())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from onnx import NodeProto
@@ -11,12 +10,11 @@ from ... import shapes
 from ...constants import Constants
 from ...emitter import Emitter
 from ...errors import Unliftable
-from ...ops import Model, Op, title
-from ..convolution import CONVS
+from ...ops import Model, Op
 from ..lowering import Lowering, Product
 from ..selection import Selection
-from .linear import FullyConnected
-from .products import RULES, Known
+from .left import others
+from .products import Known, is_product
 from .steps import Multiplied, Step, roundings
 from .vectors import Slot, Vectors
 from .walk import Walk
@@ -30,7 +28,8 @@ class Estimate:
     """A model as a chain of dense products, planned.
 
     Attributes:
-        products: one for each Gemm that is made, in the order of the model; none if there is nothing but FC nodes.
+        products: one for each Gemm that is made, in the order of the model; none if there is no convolution and no pool
+            that takes means.
         bytes: of everything that is made: matrices, biases, and numbers that are spelled out for each feature.
         left: convolutions that stay, by title, and why.
     """
@@ -46,10 +45,12 @@ class Estimate:
         Raises:
             Unliftable: they are too large for any machine.
         """
-        if self._vectors is None:
-            raise Unliftable(f"explicit matrices of {self.bytes} bytes and more are too large to be made")
-        model = self._vectors.model
         lowering = Lowering(products=self.products, left=self.left)
+        if self._vectors is None:
+            if self.products:
+                raise Unliftable(f"explicit matrices of {self.bytes} bytes and more are too large to be made")
+            return lowering
+        model = self._vectors.model
         lowering.roundings = roundings(_steps(self._vectors))
         emitter = Emitter(model, lowering.rewrite)
         renamed: dict[str, str] = {}
@@ -79,34 +80,17 @@ def plan(model: Model, known: shapes.Shapes, constants: Constants, selection: Se
         UsageError: the selection names a node that there is not.
         Unliftable: the size of a map is not known, or what ``strict`` asks for cannot be.
     """
-    selection.require_known(op for op in model.ops if op.standard and op.op_type in RULES)
+    selection.require_known(op for op in model.ops if is_product(op))
     walk = Walk(model, Known(known, constants), selection, strict)
-    windows = list(walk.windows())
-    if sum(product.bytes_after for product in windows) > HOPELESS:
-        return Estimate(windows, sum(product.bytes_after for product in windows), walk.left, None)
+    asked_for = list(walk.asked_for())
+    walk.left |= others(model)
+    total = sum(product.bytes_after for product in asked_for)
+    if not asked_for or total > HOPELESS:
+        return Estimate(asked_for, total, walk.left, None)
     walk.run()
-    walk.left |= dict(_hidden(model))
     steps = _steps(walk.vectors)
-    made = [step for step in steps if isinstance(step, Multiplied) and not step.untouched]
-    if all(isinstance(step.linear, FullyConnected) for step in made):
-        made = []  # FC nodes alone are what is wanted already
-    return Estimate([step.product() for step in made], sum(step.bytes for step in steps), walk.left, walk.vectors)
-
-
-def _hidden(model: Model) -> Iterator[tuple[str, str]]:
-    """Convolutions that stand inside of something else, and in what."""
-    bodies = [(f"the function '{f.name}'", list(f.node)) for f in model.proto.functions]
-    bodies += [(title(node), _inner(node)) for node in model.proto.graph.node]
-    while bodies:
-        place, nodes = bodies.pop(0)
-        yield from ((title(node), f"stands inside of {place}") for node in nodes if node.op_type in CONVS)
-        bodies += [(title(node), inner) for node in nodes if (inner := _inner(node))]
-
-
-def _inner(node: NodeProto) -> list[NodeProto]:
-    """The nodes of its subgraphs."""
-    graphs = [g for a in node.attribute for g in (*([a.g] if a.HasField("g") else []), *a.graphs)]
-    return [inner for graph in graphs for inner in graph.node]
+    products = [step.product() for step in steps if isinstance(step, Multiplied) and not step.untouched]
+    return Estimate(products, sum(step.bytes for step in steps), walk.left, walk.vectors)
 
 
 def _steps(vectors: Vectors) -> list[Step]:

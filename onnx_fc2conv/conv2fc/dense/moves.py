@@ -81,6 +81,8 @@ def _padded(op: Op, known: Known) -> list[tuple[Numbers, tuple[int, ...], float]
         return None
     rank = len(shape)
     chosen = [a % rank for a in (axes if axes is not None else range(rank))]
+    if len(pads) != 2 * len(chosen):
+        return None
     widths = [(0, 0)] * rank
     for axis, before, after in zip(chosen, pads[: len(chosen)], pads[len(chosen) :], strict=True):
         widths[axis] = (before, after)
@@ -109,22 +111,35 @@ def affine_of(op: Op, known: Known, dims: Sequence[int]) -> tuple[str, Numbers |
     if found is None:
         return None
     name, *numbers = found
+    if any(n is not None and not _fits(n, (1, *dims)) for n in numbers):
+        return None
     spread = [None if n is None else np.broadcast_to(n, (1, *dims)).ravel() for n in numbers]
     if any(n is not None and not np.isfinite(n).all() for n in spread):
         return None
     return name, spread[0], spread[1]
 
 
+def _fits(numbers: Numbers, shape: tuple[int, ...]) -> bool:
+    """True if numbers broadcast to a shape, and to no larger one."""
+    try:
+        return np.broadcast_shapes(numbers.shape, shape) == shape
+    except ValueError:
+        return False
+
+
 def _normalised(op: Op, known: Known, dims: Sequence[int]) -> tuple[str, Numbers, Numbers] | None:
     """A BatchNormalization with the statistics that it stores."""
     stored = [known.constants.get(name) for name in op.inputs[1:5]]
-    if op.attr("training_mode", 0) or not op.attr("spatial", 1):
+    if op.attr("training_mode", 0) or not op.attr("spatial", 1) or len(stored) < 4:
         return None
     scale, bias, mean, variance = (None if a is None else a.values.astype(np.float64) for a in stored)
     if scale is None or bias is None or mean is None or variance is None:
         return None
-    factor = scale / np.sqrt(variance + op.attr("epsilon", 1e-5))
     shape = (-1, *[1] * (len(dims) - 1))
+    if len({n.shape for n in (scale, bias, mean, variance)}) > 1:
+        return None
+    with np.errstate(all="ignore"):  # what is not finite is not folded
+        factor = scale / np.sqrt(variance + op.attr("epsilon", 1e-5))
     return op.inputs[0], factor.reshape(shape), (bias - mean * factor).reshape(shape)
 
 

@@ -15,6 +15,7 @@ from ...ops import Array, Op
 from ...shapes import Shapes
 from ...tensors import bytes_for
 from .. import convolution
+from ..matmul import fused
 from .linear import FullyConnected, Linear, Sums, Windows
 from .window import Sliding
 
@@ -67,6 +68,7 @@ def conv(op: Op, known: Known) -> Linear:
     dims = known.dims(op.inputs[0])
     read = convolution.read(op, known.shapes, weight.shape)
     op.refuse_if(dims[0] != weight.shape[1] * read.group, f"its kernel does not fit a map of {dims[0]} channels")
+    _require_valid(op, bias, read.units)
     axes = []
     for i, (size, outputs, pads) in enumerate(zip(dims[1:], read.output_size, read.pads, strict=True)):
         assert outputs is not None, "known where the map's size is"
@@ -94,6 +96,7 @@ def conv_transpose(op: Op, known: Known) -> Linear:
     weight, bias = known.stored(op, 1), known.stored(op, 2)
     assert weight is not None
     dims, gives, group = known.dims(op.inputs[0]), known.dims(op.outputs[0]), op.attr("group", 1)
+    _require_valid(op, bias, weight.shape[1] * group)
     given = _auto_pad(op) != "NOTSET" or op.attr("output_shape")
     op.refuse_if(given, "its pads follow from auto_pad or output_shape")
     window, strides, dilations, before, after = _sliding(op, weight.shape[2:])
@@ -212,9 +215,13 @@ def matmul(op: Op, known: Known) -> Linear:
     )
 
 
+#: of another domain: a product with an activation behind it
+FUSED = frozenset(("com.microsoft.FusedConv", "com.microsoft.FusedGemm"))
 RULES: dict[str, Callable[[Op, Known], Linear]] = {
     "AveragePool": average_pool,
     "Conv": conv,
+    "FusedConv": conv,
+    "FusedGemm": gemm,
     "ConvTranspose": conv_transpose,
     "Gemm": gemm,
     "GlobalAveragePool": reduction,
@@ -222,6 +229,29 @@ RULES: dict[str, Callable[[Op, Known], Linear]] = {
     "ReduceMean": reduction,
     "ReduceSum": reduction,
 }
+
+
+def is_product(op: Op) -> bool:
+    """True for an operator that is a product with a matrix, if that is constant."""
+    return op.op_type in RULES and (op.standard or op.kind in FUSED)
+
+
+def activation(op: Op) -> tuple[str, dict[str, float]]:
+    """What a product has behind it: op_type and attributes; nothing for most of them.
+
+    Raises:
+        Unliftable: something that is not known, or a summand.
+    """
+    if op.kind not in FUSED:
+        return "", {}
+    kind, numbers = op.attr("activation", ""), list(op.attr("activation_params") or [])
+    kind = kind.decode() if isinstance(kind, bytes) else kind
+    op.refuse_if(len(op.inputs) > 3 and op.inputs[3], "adds another value behind its product")
+    op.refuse_if(kind not in fused.PARAMETERS, f"its activation '{kind}' is not known")
+    names = fused.PARAMETERS[kind]
+    given = {name: op.attr(f"activation_{name}") for name in names}
+    found = dict(zip(names, numbers, strict=False)) | {n: v for n, v in given.items() if v is not None}
+    return kind, found
 
 
 def described(window: Sequence[int], strides: Sequence[int], dilations: Sequence[int], group: int) -> str:
@@ -242,6 +272,13 @@ def _for_each_position(bias: Array | None, positions: int) -> Callable[[], np.nd
     if bias is None:
         return None
     return lambda: np.repeat(bias.values.astype(np.float64), positions)
+
+
+def _require_valid(op: Op, bias: Array | None, units: int) -> None:
+    """Refuse a bias of another size, and pads of an unknown kind."""
+    op.refuse_if(bias is not None and bias.shape != (units,), f"its bias is not one number for each of {units} units")
+    known = ("NOTSET", "VALID", *convolution.SAME)
+    op.refuse_if(_auto_pad(op) not in known, f"its auto_pad '{_auto_pad(op)}' is not known")
 
 
 def _auto_pad(op: Op) -> str:

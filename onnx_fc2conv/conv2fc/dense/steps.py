@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import reduce
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -252,6 +253,29 @@ class Elementwise(Step):
             else:
                 names.append(operand.tensor if isinstance(operand, Step) else operand)
         self.tensor = emitter.again(self.op, names)
+
+
+@dataclass(eq=False)
+class Activated(Step):
+    """What a node of another domain does to the result of its product, as a node of its own.
+
+    Attributes:
+        base: the product's result.
+        kind, attributes: the node.
+    """
+
+    base: Step
+    kind: str
+    attributes: dict[str, Any]
+
+    @property
+    def reads(self) -> list[Step]:
+        """Its input."""
+        return [self.base]
+
+    def write(self, emitter: Emitter) -> None:
+        """Emit the node."""
+        self.tensor = emitter.emit(self.kind, self.base.tensor, **self.attributes)
 
 
 @dataclass(eq=False)

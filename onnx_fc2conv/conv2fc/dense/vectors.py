@@ -160,6 +160,19 @@ class Vectors:
         slot = self.slots[op.index]
         slot.result, slot.dims, slot.stays = vector.base, vector.dims, False
 
+    def prune(self) -> None:
+        """Steps that nobody reads in the end, because only the original form of their values is asked for, go."""
+        used = {slot.result for slot in self.slots.values() if slot.result is not None}
+        for op in reversed(self.model.ops):
+            slot = self.slots.get(op.index, Slot())
+            for step in reversed(list(slot.steps)):
+                if step in used:
+                    used.update(step.reads)
+                else:
+                    slot.steps.remove(step)
+            if slot.stays and not slot.steps:
+                del self.slots[op.index]
+
     # -- what is folded ------------------------------------------------------------------------------------------------
 
     def _fold(self, vector: Vector) -> bool:

@@ -12,13 +12,15 @@ from ..lowering import Product
 from ..selection import Selection
 from . import elementwise, joining, moves, products
 from .elementwise import ELEMENTWISE
-from .linear import Linear, Windows
+from .linear import Linear
 from .products import Known
 from .reading import Reading
 from .refused import reason_of
-from .steps import Flattened, Multiplied
+from .steps import Activated, Flattened, Multiplied, Step
 from .vectors import Vector, Vectors
 
+#: what a dense form is made for; sums, and FC nodes, become matrices beside one of these only
+ASKED_FOR = CONVS | {"AveragePool", "FusedConv", "ConvTranspose", "GlobalAveragePool"}
 SPATIAL_DIMS = 3  #: dims, without the first, of a picture
 GEMM_TYPES = frozenset(("float16", "float32", "float64", "bfloat16"))
 
@@ -44,10 +46,12 @@ class Walk:
             Unliftable: the size of a map is not known, or with ``strict``, a node is no product and not elementwise.
         """
         for op in self._needed():
-            if not (op.standard and not op.captured and not self._more_outputs(op) and self._visit(op)):
+            usual = (op.standard or products.is_product(op)) and not op.captured and not self._more_outputs(op)
+            if not (usual and self._visit(op)):
                 self._stay(op)
             for name in set(op.outputs) & set(self.model.outputs):
                 self.vectors.close(op, name)
+        self.vectors.prune()
 
     def _needed(self) -> list[Op]:
         needed, found, static = set(self.model.outputs), list[Op](), self.known.constants.static
@@ -80,22 +84,20 @@ class Walk:
 
     def _stay(self, op: Op) -> None:
         """A node stays; with ``strict``, only one that computes each feature by itself may."""
-        if "Conv" in op.op_type and op.op_type not in products.RULES:
-            self.left[str(op)] = reason_of(op)
         if self.strict and not (op.standard and op.op_type in ELEMENTWISE | moves.VIEWS | moves.MOVES):
             raise op.refuse(self._reasons.get(str(op)) or reason_of(op))
 
     # -- products ------------------------------------------------------------------------------------------------------
 
-    def windows(self) -> Iterator[Product]:
-        """What the products with sliding windows cost, if nothing is folded into them; from the shapes alone.
+    def asked_for(self) -> Iterator[Product]:
+        """What the products that a dense form is made for cost, if nothing is folded into them; from the shapes alone.
 
         Raises:
             Unliftable: the size of a map is not known.
         """
         for op in self._needed():
-            linear = self._linear(op) if op.op_type in products.RULES else None
-            if isinstance(linear, Windows):
+            linear = self._linear(op) if op.op_type in ASKED_FOR and products.is_product(op) else None
+            if linear is not None:
                 elem_type = self.known.shapes.elem_types[op.inputs[0]]
                 base = Flattened(linear.rows, elem_type, op.inputs[0], (linear.rows,))
                 yield Multiplied(linear.columns, elem_type, op, linear, base, Reading()).product()
@@ -105,11 +107,12 @@ class Walk:
         reason = self.selection.reason_to_leave(op, False) or self._reason_to_leave(op)
         if reason is None:
             try:
+                products.activation(op)
                 return products.RULES[op.op_type](op, self.known)
             except Unliftable as e:
                 reason = e.reason
         self._reasons[str(op)] = reason
-        self.left |= {str(op): reason} if op.op_type in CONVS else {}
+        self.left |= {str(op): reason} if "Conv" in op.op_type else {}
         return None
 
     def _product(self, op: Op) -> bool:
@@ -126,7 +129,11 @@ class Walk:
             assert vector is not None
         elem_type = self.known.shapes.elem_types[name]
         step = Multiplied(linear.columns, elem_type, op, linear, vector.base, vector.reading, carried=vector.carried)
-        self.vectors.compute(op, step, self.known.dims(op.outputs[0]))
+        kind, attributes = products.activation(op)
+        if kind:
+            self.vectors.place(op, vector.base)
+        last: Step = Activated(step.size, elem_type, step, kind, attributes) if kind else step
+        self.vectors.compute(op, last, self.known.dims(op.outputs[0]))
         return True
 
     def _reason_to_leave(self, op: Op) -> str | None:
@@ -137,7 +144,7 @@ class Walk:
         """
         name = op.inputs[0]
         if self.known.shapes.of(name) is None or self.known.shapes.of(op.outputs[0]) is None:
-            if op.op_type in CONVS:
+            if "Conv" in op.op_type:
                 raise op.refuse("the size of its map is not known, and its matrix is for one size; give it with --size")
             return "the size of its input is not known"
         elem_type = dtypes.name_of(self.known.shapes.elem_types.get(name, 0))

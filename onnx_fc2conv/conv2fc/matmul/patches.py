@@ -15,6 +15,8 @@ from ..convolution import Convolution
 from . import layout, same
 from .taps import Along, side_by_side
 
+NARROW = 16  #: channels
+
 
 def gather(emitter: Emitter, conv: Convolution, zero: str | None = None) -> str:
     """Lay out the patches of a convolution's map.
@@ -26,23 +28,33 @@ def gather(emitter: Emitter, conv: Convolution, zero: str | None = None) -> str:
 
     Returns:
         Name of the rows, ``[N, *output_size, rows]``, or with groups ``[N, group, *output_size, rows]``.
-
-    Raises:
-        Unliftable: the pads depend on the size, and the opset has no operators to follow it.
     """
-    if conv.strided and (conv.pointwise or emitter.opset < SLICE_OPERANDS):
-        # what is left out need not be laid out; and without steps of a Slice it is done by a pool, channels in front
-        x = _padded(emitter, conv, conv.x, 2, conv.rank + 2, zero)
+    r = conv.rank
+    if _in_front(emitter, conv):
+        x = _padded(emitter, conv, conv.x, 2, r + 2, zero)
         return layout.channels_last(emitter, conv, _taps(emitter, conv, x, 2, 1), conv.taps)
-    x = layout.channels_last(emitter, conv, conv.x, 1)
-    first, rank = layout.first_axis(conv), layout.rank(conv)
+    if conv.group > 1 and conv.block == 1 and not conv.pointwise:
+        x = _padded(emitter, conv, emitter.unsqueeze(conv.x, 2), 3, r + 3, zero)
+        return emitter.transpose(_taps(emitter, conv, x, 3, 2), [0, 1, *range(3, r + 3), 2])
+    x, first, rank = layout.channels_last(emitter, conv, conv.x, 1), layout.first_axis(conv), layout.rank(conv)
     return _taps(emitter, conv, _padded(emitter, conv, x, first, rank, zero), first, rank - 1)
 
 
+def _in_front(emitter: Emitter, conv: Convolution) -> bool:
+    """True if the taps are gathered while the channels are in front, and laid out afterwards.
+
+    What a stride leaves out need not be laid out at all; where Slice has no steps, a pool leaves it out, which wants
+    its channels there; and few channels behind make a Concat copy a few bytes at a time.
+    """
+    if conv.strided and (conv.pointwise or emitter.opset < SLICE_OPERANDS):
+        return True
+    return conv.group == 1 and conv.block < NARROW and not conv.pointwise
+
+
 def _taps(emitter: Emitter, conv: Convolution, x: str, first: int, channels: int) -> str:
-    in_front = channels < first
+    all_groups = conv.group if channels == 1 else 1
     for i in reversed(range(conv.rank)):
-        block = prod(conv.window[i + 1 :]) * conv.block * (conv.group if in_front else 1)
+        block = prod(conv.window[i + 1 :]) * conv.block * all_groups
         stride = conv.strides[i]
         by_pool = stride > 1 and emitter.opset < SLICE_OPERANDS
         along = Along(conv.window[i], conv.dilations[i], 1 if by_pool else stride)

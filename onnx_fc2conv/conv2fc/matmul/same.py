@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ...emitter import SLICE_OPERANDS, TO_THE_LAST, Emitter
 from ..convolution import Convolution, same_pads
 
+INT64, BOOL = TensorProto.INT64, TensorProto.BOOL
 _ONE = numpy_helper.from_array(np.array([1], np.int64))
 LISTS_POSITIONS = 9  #: the opset from which NonZero lists the positions of a map
 
@@ -54,19 +55,10 @@ def cropped(emitter: Emitter, conv: Convolution, x: str, first: int, pads: list[
         x: the map with the largest pads.
         first: its first spatial axis.
         pads: along each.
-
-    Raises:
-        Unliftable: the opset has no operators for it.
     """
     open_axes = [i for i, p in enumerate(pads) if not p.known]
     if not open_axes:
         return x
-    conv.op.refuse_if(
-        emitter.opset < LISTS_POSITIONS,
-        f"its pads follow from the map's size (auto_pad {conv.auto_pad}, stride over 1), and opset {emitter.opset} can "
-        "not cut a map where a number computed from its size says; raise the model to opset 10 with "
-        "onnx.version_converter first",
-    )
     size = emitter.emit("Shape", conv.x)
     if emitter.opset >= SLICE_OPERANDS:
         return _sliced(emitter, x, first, size, [(i, pads[i]) for i in open_axes])
@@ -92,14 +84,31 @@ def _sliced(emitter: Emitter, x: str, first: int, size: str, pads: list[tuple[in
 
 
 def _taken(emitter: Emitter, x: str, axis: int, size: str, pads: Pads) -> str:
-    """The positions themselves, as many as there are ones in a list of their number."""
+    """The positions themselves, where no Slice takes a number that is computed."""
     stride = emitter.ints([len(pads.by_remainder)], "strides")
     whole = emitter.emit("Mul", emitter.emit("Div", size, stride), stride)
     index = emitter.emit("Sub", size, whole)
     starts = emitter.ints([pads.most[0] - before for before, _ in pads.by_remainder], "starts")
     totals = emitter.ints([sum(p) for p in pads.by_remainder], "pads")
     count = emitter.emit("Add", size, emitter.emit("Gather", totals, index, axis=0))
-    ones = emitter.emit("ConstantOfShape", count, value=_ONE)
-    positions = emitter.reshape(emitter.emit("NonZero", ones), [-1])
-    taken = emitter.emit("Add", positions, emitter.emit("Gather", starts, index, axis=0))
+    taken = emitter.emit("Add", _counted(emitter, count), emitter.emit("Gather", starts, index, axis=0))
     return emitter.emit("Gather", x, taken, axis=axis)
+
+
+def _counted(emitter: Emitter, count: str) -> str:
+    """The numbers from 0 up to a count that is computed."""
+    if emitter.opset >= LISTS_POSITIONS:
+        ones = emitter.emit("ConstantOfShape", count, value=_ONE)
+        return emitter.reshape(emitter.emit("NonZero", ones), [-1])
+    names = [emitter.fresh(name) for name in ("number", "go_on", "counted", "listed", "more", "still")]
+    number, go_on, counted, listed, more, still = names
+    nodes = [
+        helper.make_node("Unsqueeze", [number], [listed], axes=[0]),
+        helper.make_node("Concat", [counted, listed], [more], axis=0),
+        helper.make_node("Identity", [go_on], [still]),
+    ]
+    of_type = helper.make_tensor_value_info
+    inputs = [of_type(number, INT64, []), of_type(go_on, BOOL, []), of_type(counted, INT64, None)]
+    body = helper.make_graph(nodes, "count", inputs, [of_type(still, BOOL, []), of_type(more, INT64, None)])
+    none = emitter.constant(np.zeros(0, np.int64), "counted", ("none",))
+    return emitter.emit("Loop", emitter.reshape(count, []), None, none, body=body)

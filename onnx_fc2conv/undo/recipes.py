@@ -11,16 +11,15 @@ from __future__ import annotations
 import base64
 import zlib
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import numpy as np
 
-from .bits import sample, whole
+from .bits import BLOCK, SAMPLES, sample, whole
 from .sources import Source, naturals
 
 LARGEST_RESIDUAL = 2**20  #: bytes, compressed
-LARGEST_TENSOR = 2**33  #: bytes; what a record may ask to be made
+ORDER = np.dtype("<i4")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +30,7 @@ class Recipe:
         source: the tensor that it is made from.
         dims: what the source is reshaped to; no step but other dims if ``None``.
         perm: axes of it.
-        order: positions along the first axis that is then, in the target's order; all of them if ``None``.
+        order: positions along the first axis that is then, in the target's order, compressed; all of them if ``None``.
         back: whether the two axes that it has then are exchanged.
         divisor: factor that was folded in.
         residual: bits of the quotients that differ; empty where there was no room for them.
@@ -42,7 +41,7 @@ class Recipe:
     source: Source
     dims: tuple[int, ...] | None = None
     perm: tuple[int, ...] = ()
-    order: np.ndarray | None = None
+    order: bytes | None = None
     back: bool = False
     divisor: float | None = None
     residual: bytes | None = None
@@ -58,6 +57,10 @@ class Recipe:
         """Whether the source has the values that it had."""
         return (whole if self.exactly else sample)(source) == self.digest
 
+    def compares_all(self, source: np.ndarray) -> bool:
+        """Whether ``unchanged`` looks at every value."""
+        return self.exactly or source.size <= SAMPLES * BLOCK
+
     def made(self, source: np.ndarray, dtype: np.dtype, trusted: bool = True) -> np.ndarray:
         """The target's bits, flat.
 
@@ -71,7 +74,7 @@ class Recipe:
         """
         if self.dims is not None:
             source = source.reshape(self.dims).transpose(self.perm)
-            source = source if self.order is None else source[self.order]
+            source = source if self.order is None else source[_unpacked(self.order, ORDER, len(source))]
             source = source.T if self.back else source
         flat = np.ascontiguousarray(source).reshape(-1)
         if self.divisor is not None:
@@ -86,7 +89,7 @@ class Recipe:
         if self.dims is not None:
             row |= {"dims": list(self.dims), "perm": list(self.perm), "back": self.back}
         if self.order is not None:
-            row["order"] = base64.b64encode(zlib.compress(self.order.astype("<i4").tobytes())).decode()
+            row["order"] = base64.b64encode(self.order).decode()
         if self.divisor is not None:
             row["divisor"] = self.divisor
         if self.residual is not None:
@@ -102,13 +105,9 @@ class Recipe:
         """
         dims = None if "dims" not in row else naturals(row["dims"])
         perm = naturals(row.get("perm", ()))
-        order = None
-        if dims is not None:
-            if sorted(perm) != list(range(len(dims))) or prod(dims) > LARGEST_TENSOR:
-                raise ValueError(f"no permutation of {len(dims)} axes: {perm}")
-            if "order" in row:
-                packed = base64.b64decode(row["order"], validate=True)
-                order = _unpacked(packed, np.dtype("<i4"), dims[perm[0]]).astype(np.int64)
+        if dims is not None and sorted(perm) != list(range(len(dims))):
+            raise ValueError(f"no permutation of {len(dims)} axes: {perm}")
+        order = base64.b64decode(row["order"], validate=True) if "order" in row else None
         divisor = row.get("divisor")
         if divisor is not None and (not isinstance(divisor, (int, float)) or not divisor):
             raise ValueError(f"no divisor: {divisor!r}")
@@ -140,6 +139,11 @@ def _quotient(values: np.ndarray, divisor: float) -> np.ndarray:
     with np.errstate(all="ignore"):
         found: np.ndarray = (values / np.asarray(divisor, values.dtype)).astype(values.dtype)
     return found
+
+
+def packed_order(order: list[int]) -> bytes:
+    """Positions as they are stored."""
+    return zlib.compress(np.array(order, ORDER).tobytes(), 9)
 
 
 def same_values(source: Source, values: np.ndarray) -> Recipe:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from onnx import ModelProto
 
 from ..errors import Unliftable
+from .bits import BLOCK, SAMPLES
 
 RECORDED = "recorded"
 FOUND = "found in the graph"
 IDENTICAL = "bit-identical"  #: how a weight came back of which every bit is the original's
+#: the same of a large one, of which some values were compared with what was recorded; the others are what they are now
+SAMPLED = f"bit-identical, if none but the {SAMPLES * BLOCK} values that were compared has changed"
 
 
 class Edited(Unliftable):
@@ -26,7 +29,7 @@ class Row:
         replaced: the titles of the nodes of the converted model that stood for it; none where it was not recorded.
         weight: name of the value that it multiplies with; empty if that is no constant of the model.
         dims: its dims.
-        how: ``IDENTICAL``, or in words where its bits come from.
+        how: ``IDENTICAL``, ``SAMPLED``, or in words where its bits come from.
     """
 
     node: str
@@ -62,4 +65,4 @@ class Restored:
     @property
     def identical(self) -> bool:
         """Whether every FC has its original's weights bit for bit, as far as that is known."""
-        return all(row.how == IDENTICAL for row in self.rows)
+        return all(row.how in (IDENTICAL, SAMPLED) for row in self.rows)

@@ -1,6 +1,6 @@
 """Random heads over random backbones, converted in every way, come back byte for byte.
 
-More of them: ``ONNX_FC2CONV_EXAMPLES=2000 ONNX_FC2CONV_SEED=7 pytest tests/revert/test_random.py``.
+More of them: ``ONNX_FC2CONV_EXAMPLES=2000 ONNX_FC2CONV_SEED=7 pytest tests/undo/test_random.py``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
 
 import onnx_fc2conv as fc2conv
-from onnx_fc2conv import model_io, pipeline, revert
+from onnx_fc2conv import model_io, pipeline, undo
 from onnx_fc2conv.dtypes import tolerance
-from onnx_fc2conv.revert import moves
-from onnx_fc2conv.revert.moves import Move
-from onnx_fc2conv.revert.sources import Source
 from onnx_fc2conv.settings import Settings
+from onnx_fc2conv.undo import moves
+from onnx_fc2conv.undo.moves import Move
+from onnx_fc2conv.undo.sources import Source
 
 from ..lift.test_random_heads import Case, cases, feeds_at
 from ..networks import assert_close
@@ -65,7 +65,7 @@ def without(case: Case, proto: Any, options: dict[str, Any]) -> None:
     """The same without the record, at the trained size, compared with the original's answers."""
     try:
         sizes = () if options.get("static") else (case.size,)
-        found = revert.found(view(stripped(proto)), sizes)
+        found = undo.found(view(stripped(proto)), sizes)
     except (fc2conv.Unliftable, fc2conv.NothingToConvert, fc2conv.UsageError) as e:
         SEEN["not found"] += 1
         SEEN[str(e)[:200]] += 1

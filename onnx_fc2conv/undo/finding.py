@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-from ..errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel, UsageError
+from ..errors import NothingToConvert, Unliftable, UnreadableModel, UsageError
 from ..geometry import METADATA_KEY as GEOMETRY
+from ..geometry import Geometry
 from ..ops import Model, view
 from ..output_form import METADATA_KEY as OUTPUT_FORMS
 from ..settings import Size
@@ -33,7 +34,8 @@ def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
 
     Args:
         model: the converted model; not changed.
-        sizes: the trained size, if it is known; else a likely one of those that fit is taken, and the range noted.
+        sizes: the trained size, if it is known; else it is what the model's geometry says, or where that is not there
+            either, a likely one of those that fit, and the range is noted.
 
     Raises:
         NothingToConvert: no Conv of the model can be an FC.
@@ -44,27 +46,25 @@ def found(model: Model, sizes: tuple[Size, ...] = ()) -> Restored:
     heads = [s for s in last if s.begins_head]
     known = Sizes(model, heads)
     if not known.free and not (heads and known.fit({})):  # a model of one size, in which nothing covers its map
-        heads = vectors(model, _at(known, {}))
-        known = Sizes(model, heads)
-    if not heads:
-        raise NothingToConvert("no Conv whose kernel could cover its map stands in front of the outputs")
+        known = Sizes(model, [])
     chosen, notes = _chosen(known, sizes)
     at = _at(known, chosen)
-    flattened = Flattened(model, at, {s.op.index: s for s in heads})
+    flattened = Flattened(model, at, {s.op.index: s for s in (*known.spenders, *vectors(model, at))})
     flattened.run()
     if not flattened.rows:
-        raise _no_fc(heads)
+        raise _no_fc(last)
     grids = dict(_drop_grids(flattened, known, chosen, last))
-    proto = _assembled(flattened, known, chosen)
+    proto = _assembled(flattened, known, chosen, grids)
     return Restored(proto, FOUND, _trained(proto), tuple(flattened.rows), tuple(notes), grids)
 
 
-def _no_fc(heads: list[Spender]) -> Fc2ConvError:
-    """Why the beginnings of heads have led to no FC."""
-    for spender in heads:
+def _no_fc(last: list[Spender]) -> NothingToConvert:
+    """Why the last nodes that look at more than one cell have led to no FC."""
+    for spender in last:
         if spender.op.op_type in SLIDING:
-            return Unliftable(f"it {spender.why_not}, so it is no FC where its kernel covers its map", str(spender.op))
-    return NothingToConvert("no Conv behind the last pool sees all of its input")
+            reason = f"it {spender.why_not or 'has a kernel that does not cover its map'}, so it is no FC"
+            return NothingToConvert(f"{reason}, and there is none behind it", str(spender.op))
+    return NothingToConvert("no Conv behind the last node that looks at more than one cell sees all of its input")
 
 
 def _chosen(known: Sizes, asked: tuple[Size, ...]) -> tuple[Chosen, list[str]]:
@@ -74,6 +74,9 @@ def _chosen(known: Sizes, asked: tuple[Size, ...]) -> tuple[Chosen, list[str]]:
         if not known.fit(chosen):
             raise UsageError(f"at size {_text(asked[0])} {_misfit(known, chosen)}")
         return chosen, []
+    stored = _stored(known)
+    if stored is not None:
+        return stored, []
     ranges = known.ranges()
     chosen = {symbol: likely(low, high) for symbol, (low, high) in ranges.items()}
     if not known.fit(_probed(known, chosen)):
@@ -84,6 +87,20 @@ def _chosen(known: Sizes, asked: tuple[Size, ...]) -> tuple[Chosen, list[str]]:
             places = " and ".join(f"axis {axis} of input '{name}'" for name, axis in known.free[symbol])
             notes.append(f"the trained size of {places} may be any from {low} to {high}: {chosen[symbol]} was taken")
     return chosen, notes
+
+
+def _stored(known: Sizes) -> Chosen | None:
+    """The trained size that the model's geometry says, if it has one that fits."""
+    text = next((prop.value for prop in known.model.proto.metadata_props if prop.key == GEOMETRY), None)
+    try:
+        outputs = Geometry.from_json(text).outputs if text is not None else {}
+    except ValueError:
+        return None
+    chosen: Chosen = {}
+    for grid in outputs.values():
+        symbols = [s for s, places in known.free.items() if any(name == grid.source for name, _ in places)]
+        chosen |= dict(zip(symbols, grid.trained_size, strict=False))
+    return chosen if chosen and known.fit(_probed(known, chosen)) else None
 
 
 def _probed(known: Sizes, chosen: Chosen) -> Chosen:
@@ -116,8 +133,7 @@ def _at(known: Sizes, chosen: Chosen) -> Shapes:
 def _drop_grids(flattened: Flattened, known: Sizes, chosen: Chosen, last: list[Spender]) -> Iterator[tuple[str, int]]:
     """Give every output of a head its own axes, without the grid's."""
     at = flattened.shapes
-    first = at.of(known.spenders[0].op.outputs[0]) or (0, 0, 1, 1)
-    grid = len(first) - 2
+    grid = max((len(at.of(s.op.inputs[0]) or ()) - 2 for s in known.spenders), default=2)
     try:
         larger = known.shapes({symbol: 2 * n for symbol, n in _probed(known, chosen).items()})
     except UnreadableModel:
@@ -128,7 +144,7 @@ def _drop_grids(flattened: Flattened, known: Sizes, chosen: Chosen, last: list[S
         dims, grown = at.of(name) or (), larger.of(name) or ()
         on_grid = len(dims) == len(grown) > grid and set(dims[-grid:]) == {1} and min(grown[-grid:]) > 1
         if name in flattened.flat:
-            yield name, grid
+            yield name, max(len(dims) - 2, 0)
         elif on_grid and name in behind:
             flattened.drop_grid(name, grid)
             yield name, grid
@@ -145,7 +161,7 @@ def _behind(model: Model, covering: list[Spender]) -> set[str]:
     return found
 
 
-def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen) -> ModelProto:
+def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen, grids: dict[str, int]) -> ModelProto:
     """The model with the nodes that were written."""
     model, proto = flattened.model, ModelProto()
     proto.CopyFrom(model.proto)
@@ -163,7 +179,7 @@ def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen) -> ModelProto
     rest = ModelProto(metadata_props=kept)
     del proto.metadata_props[:]
     proto.metadata_props.extend(rest.metadata_props)
-    _declare_outputs(proto, model.folder)
+    _declare_outputs(proto, model.folder, grids)
     return proto
 
 
@@ -225,7 +241,7 @@ def _drop_value_info(model: Model, graph: GraphProto, flattened: Flattened) -> N
     graph.value_info.extend(copies)
 
 
-def _declare_outputs(proto: ModelProto, folder: str) -> None:
+def _declare_outputs(proto: ModelProto, folder: str, grids: dict[str, int]) -> None:
     """Outputs have the dims that follow from the inputs', and the batch's name where they have a batch."""
     model = view(proto, folder)
     batch = declared_batch(model)
@@ -233,7 +249,9 @@ def _declare_outputs(proto: ModelProto, folder: str) -> None:
     name = next((v.type.tensor_type.shape.dim[0].dim_param for v in model.inputs if v.type.tensor_type.shape.dim), "")
     for value in proto.graph.output:
         dims = [s.of(value.name) for s in shapes]
-        if dims[0] is None or dims[-1] is None or not value.type.HasField("tensor_type"):
+        declared = value.type.tensor_type.shape.dim
+        if dims[0] is None or dims[-1] is None:  # not known: at least not those of the grid
+            del declared[len(declared) - grids[value.name] :]
             continue
         value.type.tensor_type.shape.Clear()
         value.type.tensor_type.shape.SetInParent()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
@@ -30,6 +31,14 @@ def listed(proto: ModelProto) -> list[TensorProto]:
     ]
 
 
+def value_names(proto: ModelProto) -> list[str]:
+    """The value that each tensor of ``listed`` is; empty for one inside of something else."""
+    found = [t.name for t in proto.graph.initializer]
+    for node in proto.graph.node:
+        found += [node.output[0] if node.op_type == "Constant" and node.output else "" for _ in inside(node)]
+    return found + [""] * (len(listed(proto)) - len(found))
+
+
 def inside(node: NodeProto) -> Iterator[TensorProto]:
     """The tensors of a node's attributes, those of its subgraphs included."""
     for attribute in node.attribute:
@@ -48,43 +57,45 @@ def size_of(tensor: TensorProto) -> int:
 
 
 def bits(tensor: TensorProto, folder: str) -> np.ndarray | None:
-    """Its elements as unsigned integers, flat; ``None`` for strings. External data is mapped, not read."""
+    """Its elements as unsigned integers, flat; ``None`` for strings and complex128. External data is mapped."""
     if tensor.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
         return None
     values = read(tensor, folder)
-    if values.dtype.itemsize > 8:  # complex numbers
-        return np.ascontiguousarray(values).view(np.uint64).ravel()
+    if values.dtype.itemsize > 8:
+        return None
     return values.reshape(-1).view(np.dtype(f"u{values.dtype.itemsize}"))
 
 
+def is_repeated(field: Any) -> bool:
+    """Whether a field of a message is a list, by its descriptor, which says so in another way before protobuf 6."""
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
+
+
 def without_data(tensor: TensorProto) -> TensorProto:
-    """Everything that a tensor says but its values."""
+    """Everything that a tensor says but its values, which are not touched: to ask for bytes is to copy them."""
     bare = TensorProto()
-    for field, value in tensor.ListFields():
-        if field.name not in DATA:
-            _copy(bare, field.name, value)
+    for field in (f for f in TensorProto.DESCRIPTOR.fields if f.name not in DATA):
+        if is_repeated(field):
+            getattr(bare, field.name).extend(getattr(tensor, field.name))
+        elif tensor.HasField(field.name) and field.message_type is not None:
+            getattr(bare, field.name).CopyFrom(getattr(tensor, field.name))
+        elif tensor.HasField(field.name):
+            setattr(bare, field.name, getattr(tensor, field.name))
     return bare
 
 
 def with_data(bare: TensorProto, data: TensorProto) -> None:
     """Give a tensor the values of another one, or the place where they are."""
-    for field, value in data.ListFields():
-        if field.name in DATA:
-            _copy(bare, field.name, value)
-
-
-def _copy(target: TensorProto, name: str, value: object) -> None:
-    if isinstance(value, (bytes, str, int, float)):
-        setattr(target, name, value)
-    elif name == "segment":
-        target.segment.CopyFrom(value)
-    else:
-        getattr(target, name).extend(value)
+    header = without_data(bare)
+    bare.CopyFrom(data)
+    for field in (f for f in TensorProto.DESCRIPTOR.fields if f.name not in DATA):
+        bare.ClearField(field.name)
+    bare.MergeFrom(header)
 
 
 def whole(values: np.ndarray) -> str:
     """A digest of all values: half of their SHA-256."""
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:32]
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:32]
 
 
 def sample(values: np.ndarray) -> str:
@@ -92,5 +103,5 @@ def sample(values: np.ndarray) -> str:
     starts = np.linspace(0, max(values.size - BLOCK, 0), SAMPLES).astype(np.int64)
     found = hashlib.sha256()
     for start in dict.fromkeys(starts.tolist()):
-        found.update(values[start : start + BLOCK].tobytes())
+        found.update(np.ascontiguousarray(values[start : start + BLOCK]).data)
     return found.hexdigest()[:32]

@@ -12,13 +12,14 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from ..dtypes import numpy_type
 from ..errors import UnreadableModel
 from ..ops import Model
-from .bits import bits, listed, size_of, whole, with_data, without_data
+from .bits import bits, listed, size_of, value_names, whole, with_data, without_data
 from .recipes import Recipe
 from .record import DAMAGE, METADATA_KEY, Lost, Record, Run, damaged
-from .restored import IDENTICAL, RECORDED, Edited, Restored, Row
+from .restored import IDENTICAL, RECORDED, SAMPLED, Edited, Restored, Row
 from .skeleton import digest
 
 LARGEST_TENSOR = 2**31 - 1  #: bytes; protobuf takes no larger field
+HIDDEN = "a constant inside of a function or a branch"
 MOST_NAMES = 4  #: that a note lists
 
 TYPED: dict[int, tuple[str, Any]] = {
@@ -76,6 +77,7 @@ class _Restoring:
     sources: list[TensorProto] = field(init=False)
     changed: set[str] = field(default_factory=set)
     inexact: dict[str, str] = field(default_factory=dict)
+    sampled: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.sources = listed(self.model.proto)
@@ -84,9 +86,9 @@ class _Restoring:
         self._require_guarded()
         proto, record = ModelProto(), self.record
         proto.CopyFrom(record.frame)
-        tensors = listed(proto)
+        tensors, names = listed(proto), value_names(proto)
         for i, recipe in record.recipes.items():
-            self._make(tensors[i], recipe, i in record.typed)
+            self._make(tensors[i], recipe, i in record.typed, names[i])
         for i, tensor in enumerate(tensors):
             if i not in record.recipes:
                 _require_whole(tensor)
@@ -107,7 +109,7 @@ class _Restoring:
                     f"its tensor '{name}' was changed after the conversion, which the original has no place for"
                 )
 
-    def _make(self, target: TensorProto, recipe: Recipe, typed: bool) -> None:
+    def _make(self, target: TensorProto, recipe: Recipe, typed: bool, name: str) -> None:
         target.CopyFrom(without_data(target))
         source = recipe.source.tensors(self.sources)[0]
         fits = recipe.source.fits(target, self.sources) and size_of(target) <= LARGEST_TENSOR
@@ -120,9 +122,11 @@ class _Restoring:
                 raise Edited(
                     f"its weight '{source.name}' was changed after the conversion, and it is not known how it moved"
                 )
-            self.changed.add(target.name or source.name)
+            self.changed.add(name or HIDDEN)
+        elif not recipe.compares_all(values):
+            self.sampled.add(name or HIDDEN)
         if recipe.divisor is not None and (not trusted or recipe.residual == b""):
-            self.inexact[target.name] = f"divided by the factor {recipe.divisor:g} that was folded into it"
+            self.inexact[name or HIDDEN] = f"divided by the factor {recipe.divisor:g} that was folded into it"
         if recipe.source.dims is None and not recipe.moves and recipe.divisor is None:
             with_data(target, source)
             return
@@ -131,9 +135,12 @@ class _Restoring:
 
     def _row(self, lost: Lost, proto: ModelProto) -> Row:
         needed = _behind(lost.weight, proto)
+        if needed == {lost.weight} and lost.weight not in {t.name for t in proto.graph.initializer}:
+            needed.add(HIDDEN)  # it is one of what was written out
         how = [self.inexact[name] for name in needed if name in self.inexact]
         changed = any(name in self.changed for name in needed)
-        text = how[0] if how else "the values that it has now" if changed else IDENTICAL
+        same = SAMPLED if any(name in self.sampled for name in needed) else IDENTICAL
+        text = how[0] if how else "the values that it has now" if changed else same
         return Row(lost.node, lost.replaced, lost.weight, lost.dims, text)
 
     def _notes(self, proto: ModelProto) -> Iterator[str]:

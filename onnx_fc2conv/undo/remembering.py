@@ -16,7 +16,7 @@ from ..ops import FULLY_CONNECTED, Op, title
 from ..plan import Plan
 from ..rewrite import Rewrite
 from . import moves
-from .bits import bits, inside, listed, size_of, whole, with_data, without_data
+from .bits import bits, inside, is_repeated, listed, size_of, value_names, whole, with_data, without_data
 from .recipes import Recipe, divided, same_values
 from .record import METADATA_KEY, Lost, Record, Run
 from .skeleton import digest
@@ -57,6 +57,7 @@ class _Recorder:
         self._made_from = _sources(conversion.rewrite, self._positions)
         self._factors = dict(_factors(conversion.plan))
         self._room = LARGEST_STORED
+        self._made: list[int] = []
 
     def record(self) -> Record | None:
         """All of it; ``None`` if a weight of the original is not in the converted model and too large to store."""
@@ -69,11 +70,12 @@ class _Recorder:
             original.graph.sparse_initializer, proto.graph.sparse_initializer, frame.graph.sparse_initializer
         )
         initializers = self._initializers(frame.graph)
+        self._made = self._unlike(nodes, initializers)
         weights = self._weights(frame)
         if weights is None:
             return None
         recipes, typed = weights
-        guards = self._guards(nodes, initializers, recipes)
+        guards = self._guards(recipes)
         facts = [*_lost(self._conversion)], _trained(self._conversion), _grids(self._conversion)
         skeleton = digest(proto, self._folder)
         return Record(skeleton, frame, nodes, initializers, functions, sparse, recipes, typed, guards, *facts)
@@ -97,7 +99,7 @@ class _Recorder:
         typed: list[int] = []
         originals = {t.name: t for t in self._original.graph.initializer}
         initializers = len(frame.graph.initializer)
-        names = _names(frame)
+        names = value_names(frame)
         for i, bare in enumerate(listed(frame)):
             tensor = originals[bare.name] if i < initializers else bare
             recipe = self._recipe(tensor, names[i])
@@ -124,7 +126,7 @@ class _Recorder:
             if same and source.fits(target, self._new) and self._conversion.plan.model.proto is self._original:
                 values = source.bits(self._new, self._folder)
                 return None if values is None else same_values(source, values)
-        others = (Source((i,)) for i in range(len(self._new)))
+        others = (Source((i,)) for i in self._made)
         for source in (*(source for source, _ in made), *others):
             if source.fits(target, self._new):
                 recipe = self._by_moving(target, source, self._factors.get(name))
@@ -138,8 +140,8 @@ class _Recorder:
             return None
         dims = tuple(target.dims), source.shape(self._new)
         found = moves.find(wanted, dims[0], values, dims[1], source)
-        if found is None and factor is not None:
-            dtype = numpy_type(target.data_type)
+        dtype = numpy_type(target.data_type)
+        if found is None and factor is not None and dtype.kind == "f":
             same = partial(nearly, dtype=dtype, divisor=factor)
             found = moves.find(wanted, dims[0], values, dims[1], source, same)
             found = divided(wanted, values, found, factor, dtype) if found is not None else None
@@ -151,21 +153,21 @@ class _Recorder:
         self._room -= size if size > SMALL else 0
         return size <= SMALL or self._room >= 0
 
-    def _guards(self, nodes: list[Run], initializers: list[Run], recipes: dict[int, Recipe]) -> dict[int, str]:
-        """Digests of what the conversion made and no recipe is about: were it changed, the original is another."""
-        used = {i for recipe in recipes.values() for i in recipe.source.positions} | _covered(initializers)
+    def _unlike(self, nodes: list[Run], initializers: list[Run]) -> list[int]:
+        """The tensors of the converted model that are not the original's: what the conversion made."""
+        used, kept = _covered(initializers), _covered(nodes)
         position = len(self._proto.graph.initializer)
-        kept = _covered(nodes)
         for i, node in enumerate(self._proto.graph.node):
             count = sum(1 for _ in inside(node))
             used |= set(range(position, position + count)) if i in kept else set()
             position += count
-        found = {}
-        for i in range(position):
-            values = bits(self._new[i], self._folder) if i not in used else None
-            if values is not None:
-                found[i] = whole(values)
-        return found
+        return [i for i in range(position) if i not in used]
+
+    def _guards(self, recipes: dict[int, Recipe]) -> dict[int, str]:
+        """Digests of what the conversion made and no recipe is about: were it changed, the original is another."""
+        used = {i for recipe in recipes.values() for i in recipe.source.positions}
+        values = {i: bits(self._new[i], self._folder) for i in self._made if i not in used}
+        return {i: whole(found) for i, found in values.items() if found is not None}
 
 
 def _sources(rewrite: Rewrite, positions: dict[str, int]) -> dict[str, list[tuple[Source, bool]]]:
@@ -191,7 +193,7 @@ def _copy_fields(source: Any, target: Any, without: tuple[str, ...]) -> None:
             continue
         if isinstance(value, (bytes, str, int, float)):
             setattr(target, field.name, value)
-        elif field.is_repeated:
+        elif is_repeated(field):
             getattr(target, field.name).extend(value)
         else:
             getattr(target, field.name).CopyFrom(value)
@@ -227,14 +229,6 @@ def _append(runs: list[Run], position: int) -> None:
 
 def _covered(runs: list[Run]) -> set[int]:
     return {i for start, count in runs if start >= 0 for i in range(start, start + count)}
-
-
-def _names(frame: ModelProto) -> list[str]:
-    """The value that each tensor of ``bits.listed`` is; empty for one inside of something else."""
-    found = [t.name for t in frame.graph.initializer]
-    for node in frame.graph.node:
-        found += [node.output[0] if node.op_type == "Constant" and node.output else "" for _ in inside(node)]
-    return found + [""] * (len(listed(frame)) - len(found))
 
 
 def _factors(plan: Plan) -> Iterator[tuple[str, float]]:

@@ -78,8 +78,9 @@ def spenders(model: Model) -> list[Spender]:
 
 
 def vectors(model: Model, shapes: Shapes) -> list[Spender]:
-    """Views that give a vector a grid of one cell, in front of Convs: how a model of one size has its FC nodes."""
+    """Views in heads that give a vector a grid of one cell, in front of Convs."""
     before_conv = _upstream(model, {op.index for op in model.ops if op.op_type in SLIDING})
+    before_conv -= _upstream(model, {op.index for op in model.ops if _looks(model, op, op.index in before_conv)})
     return [
         Spender(op, (), "is a view", True)
         for op in model.ops

@@ -13,8 +13,8 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnx_fc2conv as fc2conv
-from onnx_fc2conv import revert
-from onnx_fc2conv.revert import record as records
+from onnx_fc2conv import undo
+from onnx_fc2conv.undo import record as records
 
 from ..networks import Head, integers, network
 from ..structure.models import build
@@ -72,6 +72,26 @@ LIN = "<domain: 'l', opset_import: ['' : 17]> lin (x, w, b) => (y) { f = Flatten
 BRANCH = """f = Flatten (map)
 y = If (yes) <then_branch = t () => (float[N, 3] a) { a = Gemm (f, w, b) },
  else_branch = e () => (float[N, 3] c) { c = MatMul (f, w) }>"""
+
+
+def of_type(elem_type: int, opset: int) -> ModelProto:
+    """Weights of a quantised type behind a DequantizeLinear."""
+    model = head(
+        "f = Flatten (map)\nd = DequantizeLinear (w, s)\ny = MatMul (f, d)", w=(FEATURES, 4), s=np.float32(0.5)
+    )
+    model.opset_import[0].version, model.ir_version = opset, 10
+    tensor = next(t for t in model.graph.initializer if t.name == "w")
+    values = (np.arange(4 * FEATURES) % 7).reshape(FEATURES, 4)
+    tensor.CopyFrom(numpy_helper.from_array(values.astype(helper.tensor_dtype_to_np_dtype(elem_type)), "w"))
+    return model
+
+
+def with_complex_numbers() -> ModelProto:
+    model = head(FC, w=(3, FEATURES), b=(3,))
+    for dtype in (np.complex64, np.complex128):
+        model.graph.initializer.append(numpy_helper.from_array(np.ones((40, 40), dtype), dtype.__name__))
+    return model
+
 
 MODELS: dict[str, tuple[Callable[[], ModelProto], dict[str, Any]]] = {
     "other dims": (lambda: head(FC, w=(3, FEATURES), b=(3,)), {}),
@@ -132,6 +152,10 @@ MODELS: dict[str, tuple[Callable[[], ModelProto], dict[str, Any]]] = {
     "typed fields": (typed_fields, {}),
     "float16 in typed fields": (half, {}),
     "everything that a file can carry": (decorated, {}),
+    "int8": (lambda: of_type(TensorProto.INT8, 13), {}),
+    "int4, packed": (lambda: of_type(TensorProto.INT4, 21), {}),
+    "float8": (lambda: of_type(TensorProto.FLOAT8E4M3FN, 19), {}),
+    "complex numbers beside": (with_complex_numbers, {}),
     "two FCs, one weight": (
         lambda: head("f = Flatten (map)\ng = Gemm (f, w)\ny = Gemm (g, w)", w=(FEATURES, FEATURES)),
         {},
@@ -184,8 +208,8 @@ def test_the_original_comes_back_byte_for_byte(make: Callable[[], ModelProto], o
     found = restored(proto)
     assert found.proto.SerializeToString(deterministic=True) == before
     assert found.proto == original
-    assert (found.source, found.notes) == (revert.RECORDED, ())
-    assert all(row.how == revert.IDENTICAL for row in found.rows)
+    assert (found.source, found.notes) == (undo.RECORDED, ())
+    assert all(row.how == undo.IDENTICAL for row in found.rows)
     assert found.identical
 
 
@@ -252,7 +276,7 @@ def test_what_is_too_long_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(records, "LARGEST", 100)
     proto = converted(model)
     assert text_of(proto) is None
-    assert revert.restore(view(proto)) is None
+    assert undo.restore(view(proto)) is None
 
 
 def test_a_weight_that_is_nowhere_and_too_large_is_not_recorded() -> None:
@@ -290,7 +314,7 @@ def test_a_record_of_an_earlier_conversion_is_part_of_the_original() -> None:
     first = head(FC, w=(3, FEATURES), b=(3,))
     second = converted(first, static=True)
     third = converted(second)
-    assert [p.key for p in third.metadata_props].count(revert.METADATA_KEY) == 1
+    assert [p.key for p in third.metadata_props].count(undo.METADATA_KEY) == 1
     assert restored(third).proto == second
     assert restored(restored(third).proto).proto == first
 
@@ -303,7 +327,7 @@ def test_external_data_stays_where_the_converted_model_has_it(tmp_path: Path) ->
     target.parent.mkdir()
     onnx.save(original, path, save_as_external_data=True, location="in.data", size_threshold=0)
     fc2conv.convert(path, verify=False).save(target)
-    found = revert.restore(view(target))
+    found = undo.restore(view(target))
     assert found is not None
     assert found.identical
     assert len(found.notes) == 1
@@ -323,7 +347,7 @@ def test_external_data_stays_where_the_converted_model_has_it(tmp_path: Path) ->
 def test_a_file_comes_back_through_the_disk(tmp_path: Path) -> None:
     original = head(FC, w=(3, FEATURES), b=(3,))
     fc2conv.convert(original, verify=False).save(tmp_path / "out.onnx")
-    found = revert.restore(view(tmp_path / "out.onnx"))
+    found = undo.restore(view(tmp_path / "out.onnx"))
     assert found is not None
     assert found.proto == original
 
@@ -331,7 +355,7 @@ def test_a_file_comes_back_through_the_disk(tmp_path: Path) -> None:
 def test_nothing_but_the_metadata_of_the_converted_model_is_written() -> None:
     """One entry, at the end; everything else is as it was without."""
     proto = converted(head(FC, w=(3, FEATURES), b=(3,)))
-    assert [p.key for p in proto.metadata_props][-1] == revert.METADATA_KEY
+    assert [p.key for p in proto.metadata_props][-1] == undo.METADATA_KEY
     assert len(proto.metadata_props) == 2
     assert (text_of(proto) or "").isprintable()
 
@@ -353,6 +377,29 @@ def test_trained_weights_come_back_as_they_are_now() -> None:
     assert found.notes == ("changed after the conversion, so they come back as they are now: 'w'",)
 
 
+INSIDE = """<domain: "l", opset_import: ["" : 17]> f (x) => (y) {
+ w = Constant <value = float[12, 100] {WEIGHTS}> ()
+ y = MatMul (x, w) }"""
+
+
+@pytest.mark.parametrize("where", ["a Constant", "a function"])
+def test_changed_weights_of_constants_are_not_called_identical(where: str) -> None:
+    numbers = ", ".join(map(str, range(1200)))
+    if where == "a function":
+        text, functions = "f = Flatten (map)\n y = l.f (f)", [INSIDE.replace("WEIGHTS", numbers)]
+        original = build(text, {}, functions, outputs={"y": ["N", 100]})
+    else:
+        original = MODELS["weights in a Constant"][0]()
+    proto = converted(original)
+    assert restored(proto).proto == original
+    name = next(t.name for t in proto.graph.initializer if t.name != "backbone")
+    set_weight(proto, name, lambda w: w + 1)
+    found = restored(proto)
+    assert [row.how for row in found.rows] == ["the values that it has now"]
+    assert not found.identical
+    assert len(found.notes) == 1
+
+
 def test_one_changed_weight_of_a_million_is_not_always_noticed_but_always_there() -> None:
     original = head("f = Flatten (map)\ny = Gemm (f, w)", w=integers((FEATURES, 9000), 3))
     proto = converted(original)
@@ -363,10 +410,10 @@ def test_one_changed_weight_of_a_million_is_not_always_noticed_but_always_there(
         return w
 
     set_weight(proto, "w", change)
-    found = restored(proto).proto
-    assert (
-        numpy_helper.to_array(found.graph.initializer[-1]) != numpy_helper.to_array(original.graph.initializer[-1])
-    ).sum() == 1
+    found = restored(proto)
+    after, before = (numpy_helper.to_array(p.graph.initializer[-1]) for p in (found.proto, original))
+    assert (after != before).sum() == 1
+    assert [row.how for row in found.rows] == [undo.restored.SAMPLED]
 
 
 def test_a_factor_is_divided_out_of_changed_weights_too() -> None:
@@ -380,7 +427,7 @@ def test_a_factor_is_divided_out_of_changed_weights_too() -> None:
 
 
 def test_bits_that_there_is_no_room_for_are_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnx_fc2conv.revert.recipes.LARGEST_RESIDUAL", 10)
+    monkeypatch.setattr("onnx_fc2conv.undo.recipes.LARGEST_RESIDUAL", 10)
     found = restored(converted(head("f = Flatten (map)\ny = Gemm <alpha = 0.3> (f, w)", w=REAL.T)))
     values = numpy_helper.to_array(next(t for t in found.proto.graph.initializer if t.name == "w"))
     assert not np.array_equal(values, REAL.T)
@@ -391,7 +438,7 @@ def test_bits_that_there_is_no_room_for_are_not_claimed(monkeypatch: pytest.Monk
 def test_where_it_is_not_known_how_weights_moved_changed_ones_are_refused() -> None:
     proto = converted(head("f = Flatten (map)\ny = MatMul (f, w)", w=np.ones((FEATURES, FEATURES), np.float32)))
     set_weight(proto, "w", lambda w: w + np.arange(w.size).reshape(w.shape))
-    with pytest.raises(revert.Edited, match="weight 'w' was changed after the conversion"):
+    with pytest.raises(undo.Edited, match="weight 'w' was changed after the conversion"):
         restored(proto)
 
 
@@ -400,7 +447,7 @@ def test_a_changed_tensor_that_the_original_has_no_place_for_is_refused() -> Non
     proto = converted(head("f = Flatten (map)\nn = LpNormalization <axis = 1> (f)\ny = MatMul (n, w)", w=(FEATURES, 3)))
     name = next(t.name for t in proto.graph.initializer if "flatten_kernel" in t.name)
     set_weight(proto, name, lambda w: w * 2)
-    with pytest.raises(revert.Edited, match="flatten_kernel"):
+    with pytest.raises(undo.Edited, match="flatten_kernel"):
         restored(proto)
 
 
@@ -408,5 +455,5 @@ def test_weights_computed_from_what_changed_are_refused() -> None:
     proto = converted(MODELS["computed weights"][0]())
     name = next(t.name for t in proto.graph.initializer if list(t.dims)[:1] == [3])
     set_weight(proto, name, lambda w: w + 1)
-    with pytest.raises(revert.Edited):
+    with pytest.raises(undo.Edited):
         restored(proto)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 from ..constants import Constants
 from ..errors import UnreadableModel, UsageError
-from ..ops import Model
+from ..ops import Model, Op
 from ..settings import Size
 from ..shapes import Shapes, declared_batch, infer
-from .spenders import Spender
+from .spenders import Spender, kernel_of
 
 LARGEST = 2**14  #: pixels along an axis; a head that needs more is not looked for
 BATCH = 2  #: images, where their number is free
@@ -59,9 +59,19 @@ class Sizes:
         except UnreadableModel:
             return None
         dims = [shapes.of(spender.op.inputs[0]) for spender in self.spenders]
-        if any(d is None or min(d) <= 0 for d in dims):
+        if any(d is None or min(d) <= 0 for d in dims) or not all(self._slides(op, shapes) for op in self.model.ops):
             return None
         return [d[2:] for d in dims if d is not None]
+
+    def _slides(self, op: Op, shapes: Shapes) -> bool:
+        """False for a node whose kernel is larger than its padded map, which ONNX's inference lets pass."""
+        kernel, dims = kernel_of(self.model, op), shapes.of(op.inputs[0]) if op.inputs else None
+        if kernel is None or dims is None or op.op_type == "ConvTranspose" or op.attr("auto_pad", "")[:4] == "SAME":
+            return True
+        rank = len(kernel)
+        pads, dilations = op.attr("pads", [0] * 2 * rank), op.attr("dilations", [1] * rank)
+        padded = [n + a + b for n, a, b in zip(dims[2:], pads, pads[rank:], strict=False)]
+        return all(n > (k - 1) * d for n, k, d in zip(padded, kernel, dilations, strict=False))
 
     def fit(self, chosen: Mapping[str, int]) -> bool:
         """Whether every kernel covers its map."""
@@ -85,14 +95,8 @@ class Sizes:
                 found[symbol] = smallest, wider - 1
         return found
 
-    def _tight(self, chosen: Mapping[str, int]) -> set[tuple[int, int]]:
-        """Which axes of which maps are no larger than the kernel."""
-        maps = self.maps(chosen) or [s.kernel for s in self.spenders]
-        pairs = enumerate(zip(self.spenders, maps, strict=True))
-        return {(i, j) for i, (s, m) in pairs for j, (n, k) in enumerate(zip(m, s.kernel, strict=False)) if n <= k}
-
     def _large_enough(self) -> dict[str, int] | None:
-        """Sizes at which every map is larger than its kernel."""
+        """Sizes at which every map is larger than its kernel, along axes along which it grows at all."""
         size = 8
         while size <= LARGEST:
             chosen = dict.fromkeys(self.free, size)
@@ -100,6 +104,20 @@ class Sizes:
                 return chosen
             size *= 2
         return None
+
+    @cached_property
+    def _growing(self) -> set[tuple[int, int]]:
+        """Which axes of which maps follow some size."""
+        large, half = (self.maps(dict.fromkeys(self.free, n)) for n in (LARGEST, LARGEST // 2))
+        pairs = enumerate(zip(large or [], half or [], strict=False))
+        return {(i, j) for i, (a, b) in pairs for j, (n, m) in enumerate(zip(a, b, strict=False)) if n != m}
+
+    def _tight(self, chosen: Mapping[str, int]) -> set[tuple[int, int]]:
+        """Which growing axes of which maps are no larger than the kernel."""
+        maps = self.maps(chosen) or [s.kernel for s in self.spenders]
+        pairs = enumerate(zip(self.spenders, maps, strict=True))
+        found = {(i, j) for i, (s, m) in pairs for j, (n, k) in enumerate(zip(m, s.kernel, strict=False)) if n <= k}
+        return found & self._growing
 
     def _covers(self, large: Mapping[str, int], symbol: str, size: int) -> bool:
         """Whether every map has its kernel's size at least."""
@@ -159,12 +177,14 @@ def chosen_size(sizes: Sizes, asked: tuple[Size, ...]) -> dict[str, int]:
     if len(asked) > 1:
         raise UsageError("one size can be asked for, the one that the model was trained at")
     chosen: dict[str, int] = {}
+    size = "x".join(map(str, asked[0]))
     for value in sizes.model.inputs:
         symbols = [s for s, places in sizes.free.items() for name, _ in places if name == value.name]
         if symbols and len(symbols) != len(asked[0]):
-            size = "x".join(map(str, asked[0]))
             raise UsageError(f"size {size} has {len(asked[0])} axes, input '{value.name}' has {len(symbols)} free ones")
         for symbol, n in zip(symbols, asked[0], strict=False):
             if chosen.setdefault(symbol, n) != n:
                 raise UsageError(f"the axes of input '{value.name}' that are '{symbol}' must have one size")
+    if not chosen:
+        raise UsageError(f"size {size} cannot be asked for: the inputs have fixed sizes")
     return chosen

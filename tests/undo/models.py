@@ -13,7 +13,7 @@ import numpy as np
 from onnx import ModelProto, numpy_helper
 
 import onnx_fc2conv as fc2conv
-from onnx_fc2conv import model_io, revert
+from onnx_fc2conv import model_io, undo
 from onnx_fc2conv.ops import Model
 
 from ..networks import session
@@ -29,16 +29,16 @@ def converted(model: Any, **options: Any) -> ModelProto:
     return fc2conv.convert(model, verify=False, **options).model
 
 
-def restored(proto: ModelProto) -> revert.Restored:
+def restored(proto: ModelProto) -> undo.Restored:
     """What its record gives back."""
-    found = revert.restore(view(proto))
+    found = undo.restore(view(proto))
     assert found is not None, "nothing was recorded"
     return found
 
 
 def text_of(proto: ModelProto) -> str | None:
     """The record as it is stored."""
-    return next((p.value for p in proto.metadata_props if p.key == revert.METADATA_KEY), None)
+    return next((p.value for p in proto.metadata_props if p.key == undo.METADATA_KEY), None)
 
 
 def record_of(proto: ModelProto) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def with_text(proto: ModelProto, text: str) -> ModelProto:
     copy = ModelProto()
     copy.CopyFrom(proto)
     for prop in copy.metadata_props:
-        if prop.key == revert.METADATA_KEY:
+        if prop.key == undo.METADATA_KEY:
             prop.value = text
     return copy
 

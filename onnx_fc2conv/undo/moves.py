@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 
 from .bits import sample, whole
-from .recipes import Recipe
+from .recipes import Recipe, packed_order
 from .sources import Source
 
 MOST_AXES = 6  #: 720 permutations
@@ -144,5 +144,5 @@ def _by_columns(
         if min(order) >= 0:
             exactly = len(places) < len(columns)
             digest = (whole if exactly else sample)(values)
-            return Recipe(source, dims, (1, 0), np.array(order), back, digest=digest, exactly=exactly)
+            return Recipe(source, dims, (1, 0), packed_order(order), back, digest=digest, exactly=exactly)
     return None

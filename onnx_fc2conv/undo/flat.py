@@ -14,6 +14,7 @@ from math import prod
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from ..dtypes import numpy_type
 from ..ops import BROADCASTING, UNARY, VIEWS, Model, Op
 from ..shapes import Shapes
 from .restored import Row
@@ -146,11 +147,10 @@ class Flattened:
         if self.model.opset >= BIAS_IS_OPTIONAL:
             return []
         array = self.model.constants.get(weight)
-        op.refuse_if(
-            array is None, f"has no bias, which a Gemm needs before opset {BIAS_IS_OPTIONAL}, and no stored weight"
-        )
+        reason = f"has no bias, which a Gemm needs before opset {BIAS_IS_OPTIONAL}, and no stored weight"
+        op.refuse_if(array is None, reason)
         assert array is not None
-        return [self._constant("no_bias", np.zeros(1, array.values.dtype))]
+        return [self._constant("no_bias", np.zeros(1, numpy_type(array.elem_type)))]
 
     def _emit(self, op_type: str, inputs: list[str], output: str, op: Op) -> NodeProto:
         node = helper.make_node(op_type, inputs, [output], name=op.name)
