@@ -35,11 +35,13 @@ def spread(answers: np.ndarray, rows: np.ndarray, columns: np.ndarray, size: tup
         size: the picture's height and width.
 
     Returns:
-        float32, [H, W]; NaN where no window has its middle, along the picture's edges.
+        float32, [H, W]; NaN where no window has its middle, along the picture's edges, and at answers that are not
+        finite.
     """
     down, across = _shares(rows, size[0]), _shares(columns, size[1])
-    covered = down.sum(1)[:, None] * across.sum(1)[None]
-    total = down @ np.nan_to_num(answers.astype(np.float64)) @ across.T
+    finite = np.isfinite(answers)
+    covered = down @ finite.astype(np.float64) @ across.T
+    total = down @ np.where(finite, answers, 0).astype(np.float64) @ across.T
     with np.errstate(divide="ignore", invalid="ignore"):
         found: np.ndarray = np.where(covered >= 0.5, total / covered, np.nan).astype(np.float32)
     return found

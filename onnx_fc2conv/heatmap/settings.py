@@ -67,9 +67,9 @@ class HeatmapSettings:
     threshold: float = option(0.5, "the lowest score of a box (default: 0.5)", parse=number, metavar="X")
     top: int = option(10, "the most boxes (default: 10)", parse=count, metavar="N")
     iou: float = option(
-        0.3,
+        0.2,
         "of two boxes that overlap by more than this share (intersection over union), only the better one is kept "
-        "(default: 0.3)",
+        "(default: 0.2)",
         parse=number,
         metavar="X",
     )

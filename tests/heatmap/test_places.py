@@ -140,6 +140,14 @@ def test_every_pixel_gets_the_cell_whose_middle_is_near(window: tuple[int, int],
     assert np.isfinite(found).sum() >= values.size
 
 
+def test_an_answer_that_is_not_finite_leaves_a_hole() -> None:
+    over = grid((4, 4), (4, 4))
+    values = np.array([[1, np.nan], [np.inf, 4]], np.float32)
+    found = cells.spread(values, *cells.edges(over, (8, 8), (1.0, 1.0)), (8, 8))
+    expected = np.where(np.isfinite(values), values, np.nan).repeat(4, 0).repeat(4, 1)
+    np.testing.assert_array_equal(found, expected)
+
+
 # -- sabotage --------------------------------------------------------------------------------------------------------
 
 

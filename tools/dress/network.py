@@ -44,7 +44,8 @@ MAP = (4, 2)  #: height and width of the last map for a window
 class Detector(nn.Module):  # type: ignore[misc]
     """The network in torch: pixels from 0 to 1, [N, 3, 128, 64], to logits [N]."""
 
-    def __init__(self) -> None:
+    def __init__(self, normalised: bool = True) -> None:
+        """A network with random weights; with or without a normalisation behind each Conv."""
         super().__init__()
         parts: list[nn.Module] = []
         channels = 3
@@ -52,8 +53,8 @@ class Detector(nn.Module):  # type: ignore[misc]
             if not step.channels:
                 parts.append(nn.MaxPool2d(step.kernel))
                 continue
-            conv = nn.Conv2d(channels, step.channels, step.kernel, step.kernel, bias=False)
-            parts += [conv, nn.BatchNorm2d(step.channels), nn.ReLU()]
+            conv = nn.Conv2d(channels, step.channels, step.kernel, step.kernel, bias=not normalised)
+            parts += [conv, *([nn.BatchNorm2d(step.channels)] if normalised else []), nn.ReLU()]
             channels = step.channels
         self.backbone = nn.Sequential(*parts)
         self.dropout = nn.Dropout(0.1)
@@ -67,15 +68,18 @@ class Detector(nn.Module):  # type: ignore[misc]
 
 
 def to_onnx(detector: Detector) -> ModelProto:
-    """The network as ONNX: ``input`` [N, 3, 128, 64], pixels from 0 to 1, to ``dress`` [N, 1], a probability."""
+    """A folded network as ONNX: ``input`` [N, 3, 128, 64], pixels from 0 to 1, to ``dress`` [N, 1], a probability."""
     graph = _Graph()
-    folded = _folded(detector)
+    convs = [part for part in detector.backbone if isinstance(part, nn.Conv2d)]
     x = "input"
     for step in STEPS:
         if not step.channels:
             x = graph.add("MaxPool", step.name, [x], kernel_shape=[step.kernel] * 2, strides=[step.kernel] * 2)
             continue
-        weight, bias = folded.pop(0)
+        conv = convs.pop(0)
+        weight, bias = _array(conv.weight), _array(conv.bias)
+        if x == "input":
+            bias = bias - MIDDLE * weight.sum((1, 2, 3))
         kernel: dict[str, Any] = {"kernel_shape": [step.kernel] * 2, "strides": [step.kernel] * 2}
         x = graph.add("Conv", step.name, [x, *graph.weights(step.name, weight, bias)], **kernel)
         last = step is STEPS[-1]
@@ -88,17 +92,20 @@ def to_onnx(detector: Detector) -> ModelProto:
     return graph.model()
 
 
-def _folded(detector: Detector) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weight and bias of each Conv with the normalisation behind it, and what is subtracted in front of the first."""
-    found = []
+def folded(detector: Detector) -> Detector:
+    """The same network with each normalisation in the weights of the Conv in front of it."""
+    plain = Detector(normalised=False)
+    plain.fc1.load_state_dict(detector.fc1.state_dict())
+    plain.fc2.load_state_dict(detector.fc2.state_dict())
+    targets = [part for part in plain.backbone if isinstance(part, nn.Conv2d)]
     parts = list(detector.backbone)
-    for conv, norm in pairwise(parts):
-        if isinstance(conv, nn.Conv2d):
-            factor = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
-            weight = _array(conv.weight) * factor[:, None, None, None]
-            bias = _array(norm.bias) - _array(norm.running_mean) * factor
-            found.append((weight, bias if found else bias - MIDDLE * weight.sum((1, 2, 3))))
-    return found
+    pairs = [(conv, norm) for conv, norm in pairwise(parts) if isinstance(norm, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for target, (conv, norm) in zip(targets, pairs, strict=True):
+            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            target.weight.copy_(conv.weight * factor[:, None, None, None])
+            target.bias.copy_(norm.bias - norm.running_mean * factor)
+    return plain
 
 
 def _array(parameter: Tensor) -> np.ndarray:

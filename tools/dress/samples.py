@@ -7,7 +7,7 @@ dress. Trees, houses, cars, people in trousers and dresses that are cut are none
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from .houses import draw_house
 from .light import lit
 from .nature import draw_bush, draw_sky, draw_tree
 from .people import SIZE, draw_man, draw_woman, place
-from .street import Box, street
+from .street import Box, Scene, street
 
 WIDTH, HEIGHT = SIZE
 CROPS = 140  #: windows of one street
@@ -75,14 +75,39 @@ def windows(seed: int, scenes: int, studio: int) -> Windows:
     return Windows(np.stack(pictures), np.array(answers, np.float32))
 
 
+def mistakable(seed: int, scenes: int) -> Windows:
+    """Windows of crowded streets, at people who wear dresses and at those who do not: ``CROPS`` of each street."""
+    found: list[tuple[np.ndarray, float]] = []
+    for i in range(scenes):
+        rng = np.random.default_rng([seed, 2, i])
+        small = rng.uniform(0.82, 1.0)
+        units = (small, small * rng.uniform(1.0, 1.3))
+        scene = street(int(rng.integers(2**31)), (1024, 512), int(rng.integers(4, 9)), units, rng.uniform(2.5, 4.5))
+        found += _cut(scene, (_corner(rng, (*scene.dresses, *scene.others)) for _ in range(CROPS)))
+    pictures, answers = zip(*found, strict=True)
+    return Windows(np.stack(pictures), np.array(answers, np.float32))
+
+
+def _corner(rng: np.random.Generator, people: tuple[Box, ...]) -> tuple[int, int]:
+    """An upper left corner (y, x) about at somebody."""
+    y0, x0, y1, x1 = people[int(rng.integers(len(people)))]
+    y, x = (y0 + y1 - HEIGHT) / 2 + rng.uniform(-24, 24), (x0 + x1 - WIDTH) / 2 + rng.uniform(-24, 24)
+    return int(y), int(x)
+
+
 def _of_street(rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
     small = rng.uniform(0.8, 1.0)
     units = (small, small * rng.uniform(1.0, 1.3)) if rng.random() < 0.9 else (0.55, 1.8)
     dresses, crowd = int(rng.integers(4, 15)), rng.uniform(0.6, 2.2)
     scene = street(int(rng.integers(2**31)), (1024, 512), dresses, units, crowd)
+    return _cut(scene, _corners(rng, scene.dresses))
+
+
+def _cut(scene: Scene, corners: Iterable[tuple[int, int]]) -> list[tuple[np.ndarray, float]]:
+    """Windows of a street with their answers."""
     pixels = np.asarray(scene.picture)
     found = []
-    for y, x in _corners(rng, scene.dresses):
+    for y, x in corners:
         y, x = min(max(y, 0), 512 - HEIGHT), min(max(x, 0), 1024 - WIDTH)
         found.append((pixels[y : y + HEIGHT, x : x + WIDTH].copy(), answer((y, x), scene.dresses)))
     return found

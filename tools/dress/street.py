@@ -29,10 +29,12 @@ class Scene:
     Attributes:
         picture: RGB.
         dresses: the window of each dress: 64 x 128 units around the whole figure.
+        others: the same of the people who wear none.
     """
 
     picture: Image.Image
     dresses: tuple[Box, ...]
+    others: tuple[Box, ...]
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,12 @@ def street(
     rng = np.random.default_rng(seed)
     canvas = Canvas(size, (128, 128, 128))
     _background(canvas, rng)
-    things = _figures(rng, size, dresses, units, crowd)
-    things += _traffic(rng, size, [t for t in things if t.dress], crowd)
+    people = _figures(rng, size, dresses, units, crowd)
+    things = people + _traffic(rng, size, [t for t in people if t.dress], crowd)
     for thing in sorted(things, key=lambda t: t.ground):
         thing.draw(canvas)
-    return Scene(lit(rng, canvas.finished()), tuple(sorted((t.box for t in things if t.dress), key=lambda b: b[1])))
+    worn, others = (tuple(sorted((t.box for t in people if t.dress == d), key=lambda b: b[1])) for d in (True, False))
+    return Scene(lit(rng, canvas.finished()), worn, others)
 
 
 def _background(canvas: Canvas, rng: np.random.Generator) -> None:

@@ -12,10 +12,17 @@ from .network import Detector
 from .samples import Windows
 
 BATCH = 128
-RATE = 4e-3
+RATE, LAST_RATE = 4e-3, 1.2e-3
 
 
-def train(seen: Windows, epochs: int, seed: int, say: Callable[[str], None]) -> Detector:
+def train(
+    seen: Windows,
+    epochs: int,
+    seed: int,
+    say: Callable[[str], None],
+    rate: float = RATE,
+    detector: Detector | None = None,
+) -> Detector:
     """Train a detector.
 
     Args:
@@ -23,15 +30,18 @@ def train(seen: Windows, epochs: int, seed: int, say: Callable[[str], None]) -> 
         epochs: how often it sees them, each time in another light, mirrored or not.
         seed: of the weights that it begins with and of the order.
         say: is told about every epoch.
+        rate: the largest step.
+        detector: one to go on with, which is changed; a new one if there is none.
     """
     torch.manual_seed(seed)
     torch.set_num_threads(1)  # sums in one order on every machine; small batches gain little from more
-    detector = Detector()
+    detector = detector or Detector()
+    detector.train()
     pictures = torch.from_numpy(seen.pictures).permute(0, 3, 1, 2).contiguous()
     answers = torch.from_numpy(seen.answers)
-    optimiser = torch.optim.AdamW(detector.parameters(), lr=RATE, weight_decay=0.02)
+    optimiser = torch.optim.AdamW(detector.parameters(), lr=rate, weight_decay=0.02)
     steps = epochs * (len(answers) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.15)
     loss_of = nn.BCEWithLogitsLoss()
     for epoch in range(epochs):
         order, total = torch.randperm(len(answers)), 0.0
