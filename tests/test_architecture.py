@@ -23,7 +23,7 @@ LEAVES = """_version errors dtypes settings geometry output_form tensors ops par
 plan rewrite emitter dilated open_sizes reach conversion findings""".split()
 ROOMS = """model_io structure backbone atrous heads lift limits assemble spatial forms conv2fc verification handover
 report undo""".split()
-STORY = "saving pipeline sizing reverse reverting checkup cli __init__ __main__".split()
+STORY = "saving pipeline sizing reverse reverting checkup cli heatmap __init__ __main__".split()
 ALSO = {"heads": ["backbone"], "atrous": ["backbone"]}  #: rooms that a room may import besides itself
 
 #: library -> the modules and rooms that may import it
@@ -31,9 +31,12 @@ ONLY_IN = {
     "onnxruntime": ["verification"],
     "onnx_graphsurgeon": ["model_io", "ops"],
     "rich": ["report", "cli"],
-    "argparse": ["cli"],
+    "argparse": ["cli", "heatmap"],
+    "PIL": ["heatmap"],
+    "matplotlib": ["heatmap"],
 }
 RUNTIME_LIBRARIES = {"numpy", "onnx", "google", "ml_dtypes", *ONLY_IN} | set(sys.stdlib_module_names)
+VIZ = {"PIL": "pillow", "matplotlib": "matplotlib"}  #: of the extra viz; imported by name, when they are needed
 
 LONGEST_FILE, LONGEST_FUNCTION = 330, 60
 
@@ -202,6 +205,8 @@ FORBIDDEN: list[tuple[Law, str, str, str]] = [
     (libraries_stay_in_their_rooms, "lift/pool.py", "import onnx_graphsurgeon as gs", "imports onnx_graphsurgeon"),
     (libraries_stay_in_their_rooms, "heads.py", "from onnx_graphsurgeon import Node", "imports onnx_graphsurgeon"),
     (libraries_stay_in_their_rooms, "pipeline.py", "from rich.console import Console", "imports rich"),
+    (libraries_stay_in_their_rooms, "report/render.py", "from PIL import Image", "imports PIL"),
+    (libraries_stay_in_their_rooms, "cli/heat.py", "import matplotlib.colors", "imports matplotlib"),
     (libraries_are_declared, "ops.py", "import torch", "imports torch"),
     (no_import_is_absolute_or_starred, "lift/pool.py", "from ..ops import *", "imports *"),
     (
@@ -263,6 +268,7 @@ IMPORTED = [
     ),
     ("from onnx_fc2conv import cli; cli.main(['--version'])", ["onnxruntime", "rich"]),
     ("import onnx_fc2conv; onnx_fc2conv.convert(MODEL, verify=False).save(OUT)", ["onnxruntime", "rich"]),
+    ("from onnx_fc2conv import heatmap", ["onnxruntime", "rich", "PIL", "matplotlib"]),
 ]
 
 
@@ -282,6 +288,20 @@ def test_a_verified_conversion_does_import_onnxruntime(tmp_path: Path) -> None:
     """What the test above looks for can be found."""
     modules = imported("from onnx_fc2conv import cli; cli.main([MODEL, OUT])", tmp_path / "out.onnx")
     assert {"onnxruntime", "rich"} <= modules
+
+
+def test_what_draws_pictures_is_an_extra() -> None:
+    """Nothing asks for it at run time, and no file imports it when the package is imported."""
+    settings = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    required = re.split(r"^dependencies = \[", settings, flags=re.M)[1].split("]")[0]
+    extras = dict(re.findall(r"^(\w+) = \[(.*)\]$", settings, flags=re.M))
+    for library, package in VIZ.items():
+        assert package not in required
+        assert package in extras["viz"]
+        assert package in extras["dev"]
+        assert library not in imported("from onnx_fc2conv import heatmap", Path("none"))
+    assert "torch" in extras["train"]
+    assert "torch" not in extras["dev"] + required
 
 
 def test_every_folder_is_installed() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from onnx import defs
 
 from onnx_fc2conv import convert, convolution_to_matmul
+from onnx_fc2conv.heatmap import HeatmapSettings
 from onnx_fc2conv.lift import RULES
 from onnx_fc2conv.report import print_estimate, print_report, print_reverse
 from onnx_fc2conv.settings import ReverseSettings, Settings
@@ -105,6 +106,7 @@ def rendered(text: str) -> str:
         "options": options(Settings),
         "reverse example": reverse_example(),
         "reverse options": options(ReverseSettings),
+        "heatmap options": options(HeatmapSettings),
     }
     for name, content in tables.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)

@@ -6,6 +6,9 @@ writes nothing and exits with 1 if a file on disk is missing or differs by a byt
 Every file comes out the same, byte for byte, on every machine: weights are seeded integers (or such integers
 divided by a power of two, so that no rounding is involved), and nothing records a date or a version. Seeds
 were chosen for lively models: few channels that a ReLU silences, outputs that differ from input to input.
+
+The exceptions in ``TRAINED`` come from ``tools/train_dress_detector.py``. Training does not give the same bytes on
+every machine, so these files are taken as they are in the repository, and the manifest holds their hashes.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ Draw = Callable[[np.random.Generator, tuple[int, ...], int], NDArray[np.float32]
 PRODUCER = "onnx-fc2conv"
 MANIFEST = "manifest.json"
 FEATURE_MAP = "feature_map"
+MODELS = Path(__file__).parent.parent / "models"
 
 
 def fractions(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> NDArray[np.float32]:
@@ -229,6 +233,12 @@ EXAMPLES: tuple[Callable[[], Network], ...] = (
 )
 
 
+#: files that are trained -> what the manifest says of them
+TRAINED = {
+    "dress_64x128.onnx": "The reference case trained: is there a dress in 64 x 128 pixels (W x H)? Unpadded.",
+}
+
+
 def backbone_nodes(model: ModelProto) -> Iterator[NodeProto]:
     """Yield the nodes up to the one that makes the feature map; here every backbone is a chain."""
     for node in model.graph.node:
@@ -253,14 +263,15 @@ def value_shape(value: ValueInfoProto) -> list[int | str]:
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
-def manifest_entry(example: Callable[[], Network], model: ModelProto, data: bytes) -> dict[str, Any]:
+def manifest_entry(name: str, shows: str | None, model: ModelProto, data: bytes) -> dict[str, Any]:
     """Return what the manifest says about one file; all but the sentence is read off the model."""
     inferred = shape_inference.infer_shapes(model, strict_mode=True).graph.value_info
     feature_map = next(value for value in inferred if value.name == FEATURE_MAP)
     weights = [numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
     return {
-        "name": f"{example.__name__}.onnx",
-        "shows": inspect.getdoc(example),
+        "name": name,
+        "shows": shows,
+        "made_by": "tools/train_dress_detector.py" if name in TRAINED else "tools/make_models.py",
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
         "opset": model.opset_import[0].version,
@@ -274,13 +285,15 @@ def manifest_entry(example: Callable[[], Network], model: ModelProto, data: byte
 
 def build_files() -> dict[str, bytes]:
     """Return the content of every file by its name: the models, then the manifest."""
-    files: dict[str, bytes] = {}
-    manifest = []
-    for example in EXAMPLES:
-        model = example().model(example.__name__)
-        data = model.SerializeToString(deterministic=True)
-        manifest.append(manifest_entry(example, model, data))
-        files[f"{example.__name__}.onnx"] = data
+    shows = {f"{example.__name__}.onnx": inspect.getdoc(example) for example in EXAMPLES} | TRAINED
+    files = {
+        f"{example.__name__}.onnx": example().model(example.__name__).SerializeToString(deterministic=True)
+        for example in EXAMPLES
+    }
+    files |= {name: (MODELS / name).read_bytes() for name in TRAINED}
+    manifest = [
+        manifest_entry(name, shows[name], ModelProto.FromString(data), data) for name, data in sorted(files.items())
+    ]
     files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
     return files
 

@@ -41,7 +41,7 @@ class Command:
 
     def parser(self) -> argparse.ArgumentParser:
         """The argument parser; its options are the fields of the settings."""
-        result = _Parser(prog=self.program, description=self.description, epilog=self.exit_codes, allow_abbrev=False)
+        result = Parser(prog=self.program, description=self.description, epilog=self.exit_codes, allow_abbrev=False)
         result.add_argument("input", metavar="IN", help=f"the model to {self.verb} (.onnx); never changed")
         result.add_argument("target", metavar="OUT", nargs="?", help="the file to write")
         for f in fields(self.options):
@@ -69,21 +69,7 @@ class Command:
         Returns:
             The exit code: 0 converted and verified, 1 not converted, 2 usage or unreadable input, 3 a check failed.
         """
-        warnings.simplefilter("ignore")  # a warning of a library would break "one line on stderr"
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is still shown
-        try:
-            return self._run(argv)
-        except Fc2ConvError as e:
-            return self._say(str(e), e.exit_code)
-        except KeyboardInterrupt:
-            return self._say("interrupted; nothing was written", 130)
-        except MemoryError:
-            return self._say("not enough memory for this model; nothing was written", 1)
-        except Exception as e:
-            what = f"{type(e).__name__}: {e}"
-            return self._say(f"internal error at {_place(e)}, nothing was written; please report it: {what}", 1)
+        return guarded(self.program, lambda: self._run(argv))
 
     def _run(self, argv: Sequence[str] | None) -> int:
         try:
@@ -96,20 +82,43 @@ class Command:
         try:
             return self.run(source, target, self.options(**arguments | repeated))
         except Unprinted as e:
-            return self._say(str(e), 2)
-
-    def _say(self, message: str, code: int) -> int:
-        """One line on stderr, of at most 500 characters."""
-        line = f"{self.program}: {printable(' '.join(message.split()))}"
-        with suppress(OSError, ValueError):
-            if sys.stderr is not None:
-                shown = line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
-                print(shown, file=sys.stderr, flush=True)
-        return code
+            return say(self.program, str(e), 2)
 
 
-class _Parser(argparse.ArgumentParser):
+def guarded(program: str, work: Callable[[], int]) -> int:
+    """Do the work of a command; whatever goes wrong is one line on stderr and an exit code."""
+    warnings.simplefilter("ignore")  # a warning of a library would break "one line on stderr"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is still shown
+    try:
+        return work()
+    except Fc2ConvError as e:
+        return say(program, str(e), e.exit_code)
+    except KeyboardInterrupt:
+        return say(program, "interrupted; nothing was written", 130)
+    except MemoryError:
+        return say(program, "not enough memory for this model; nothing was written", 1)
+    except Exception as e:
+        what = f"{type(e).__name__}: {e}"
+        return say(program, f"internal error at {_place(e)}, nothing was written; please report it: {what}", 1)
+
+
+def say(program: str, message: str, code: int) -> int:
+    """One line on stderr, of at most 500 characters; returns the exit code."""
+    line = f"{program}: {printable(' '.join(message.split()))}"
+    with suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            shown = line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
+            print(shown, file=sys.stderr, flush=True)
+    return code
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose errors are ours."""
+
     def error(self, message: str) -> NoReturn:
+        """What argparse says is one line too."""
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 

@@ -7,6 +7,6 @@ flushed to the disk there, and is renamed last.
 
 from .metadata import metadata
 from .reading import load, parse
-from .writing import Target, staged, write_text
+from .writing import Target, staged, write_bytes, write_text
 
-__all__ = ["Target", "load", "metadata", "parse", "staged", "write_text"]
+__all__ = ["Target", "load", "metadata", "parse", "staged", "write_bytes", "write_text"]

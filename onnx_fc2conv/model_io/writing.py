@@ -194,12 +194,21 @@ def write_text(path: Any, text: str) -> None:
     Raises:
         UsageError: it cannot be written.
     """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Any, data: bytes) -> None:
+    """Write a small file (a report, a picture) in one rename.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     target = Target.of(path).path
     try:
         private = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
         try:
-            (private / "text").write_text(text, encoding="utf-8", errors="backslashreplace")
-            os.replace(private / "text", target)
+            (private / "file").write_bytes(data)
+            os.replace(private / "file", target)
         finally:
             shutil.rmtree(private, ignore_errors=True)
     except OSError as e:

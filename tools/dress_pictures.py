@@ -1,0 +1,99 @@
+"""The pictures of the README: a street, and the detector's map of it at each stride.
+
+``python -m tools.dress_pictures`` draws the street and, with the detector of dresses converted, its heat maps into
+``tools/pictures``, and prints a Markdown table of what was found where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnx_fc2conv import convert, heatmap
+from onnx_fc2conv.heatmap.picture import pixels_of, write
+from onnx_fc2conv.heatmap.suppression import overlaps
+from tools.dress.street import Scene, street
+
+ROOT = Path(__file__).parent.parent
+MODEL = ROOT / "models" / "dress_64x128.onnx"
+PICTURES = Path(__file__).parent / "pictures"
+SEED = 16
+STRIDES = (32, 8)
+ENOUGH = 0.5  #: intersection over union with a dress's window that counts as found
+COLUMNS = ("stride", "answers", "dresses found", "mean overlap", "false alarms", "one pass")
+
+
+def judged(scene: Scene, found: Sequence[heatmap.Detection]) -> tuple[list[float], int]:
+    """The overlap (IoU) of each dress's window with the best box on it, and how many boxes are on none."""
+    boxes = np.array([d.box for d in found]).reshape(-1, 4)
+    dresses = np.array(scene.dresses).reshape(-1, 4)
+    table = np.array([overlaps(dress, boxes) for dress in dresses]).reshape(len(dresses), len(boxes))
+    return [float(row.max(initial=0)) for row in table], int((table.max(0, initial=0) < ENOUGH).sum())
+
+
+def converted(stride: int, size: tuple[int, int]) -> Any:
+    """The detector for pictures of any size, verified at this one, with answers at this stride.
+
+    Raises:
+        SystemExit: this version converts at the model's own stride only.
+    """
+    own = convert(MODEL, sizes=[size])
+    if own.geometry.stride == (stride, stride):
+        return own
+    if "stride" not in inspect.signature(convert).parameters:
+        raise SystemExit(f"this version has no other stride than {own.geometry.stride[0]}")
+    options: dict[str, Any] = {"stride": stride}
+    return convert(MODEL, sizes=[size], **options)
+
+
+def row(scene: Scene, picture: Path, stride: int, out: Path) -> tuple[str, ...]:
+    """Draw one heat map; the table's row of it."""
+    pixels = pixels_of(picture)
+    loaded = heatmap.load(converted(stride, pixels.shape[:2]).model)
+    heat = heatmap.heat(loaded, pixels)
+    write(heatmap.draw(heat), str(out))
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        heatmap.heat(loaded, pixels)
+        seconds.append(time.perf_counter() - start)
+    found, alarms = judged(scene, heat.detections)
+    height, width = heat.answers[0].shape
+    right = sum(overlap >= ENOUGH for overlap in found)
+    return (
+        str(stride),
+        f"{height} x {width} = {height * width}",
+        f"{right} of {len(found)}",
+        f"{np.mean(found):.2f}",
+        str(alarms),
+        f"{1000 * sorted(seconds)[2]:.0f} ms",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw the pictures and print the table."""
+    parser = argparse.ArgumentParser(prog="dress_pictures", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"of the street (default: {SEED})")
+    parser.add_argument("--out", type=Path, default=PICTURES, metavar="FOLDER", help="default: tools/pictures")
+    arguments = parser.parse_args(argv)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    scene, picture = street(arguments.seed), arguments.out / "street.jpg"
+    write(scene.picture, str(picture))
+    print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
+    for stride in STRIDES:
+        try:
+            print("| " + " | ".join(row(scene, picture, stride, arguments.out / f"dresses_{stride}.jpg")) + " |")
+        except SystemExit as e:
+            print(f"no picture at stride {stride}: {e}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
