@@ -58,8 +58,8 @@ def test_it_sees_no_farther_than_its_stride() -> None:
 def test_all_403_answers_are_those_of_the_403_crops(result: Any, scenes: list[Scene]) -> None:
     """By a plain loop over crops of a street, in one batch through the original."""
     assert (result.report.verdict, result.geometry.grid_size(SIZE)) == ("exact", (13, 31))
-    checks = {c.name: c for c in result.report.checks if c.size == SIZE}
-    assert checks["windows"].cells == (403, 403)
+    checks = {c.name: c for c in result.report.checks if c.size == list(SIZE)}
+    assert (checks["windows"].cells, checks["windows"].cells_total) == (403, 403)
     assert checks["image crops"].passed
     picture = np.asarray(scenes[0].picture, np.float32).transpose(2, 0, 1) / 255
     crops = [picture[:, 32 * i : 32 * i + 128, 32 * j : 32 * j + 64] for i in range(13) for j in range(31)]
@@ -179,7 +179,7 @@ def test_what_has_not_learnt_enough_is_not_written(
     pytest.importorskip("torch", reason="torch is not installed")
     from tools import train_dress_detector
 
-    def few(seed: int, parts: int) -> samples.Windows:
+    def few(seed: int, parts: int, what: str = "") -> samples.Windows:
         return samples.windows(seed, 0, 130)
 
     monkeypatch.setattr(train_dress_detector, "drawn", few)

@@ -27,7 +27,7 @@ PICTURES = Path(__file__).parent / "pictures"
 SEED = 16
 STRIDES = (32, 8)
 ENOUGH = 0.5  #: intersection over union with a dress's window that counts as found
-COLUMNS = ("stride", "answers", "dresses found", "mean overlap", "false alarms", "one pass")
+COLUMNS = ("stride", "answers", "dresses found", "mean overlap", "false alarms", "picture to boxes")
 
 
 def judged(scene: Scene, found: Sequence[heatmap.Detection]) -> tuple[list[float], int]:
