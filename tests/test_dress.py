@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tools.dress import samples
 from tools.dress.street import Scene, street
 
 MODEL = Path(__file__).parents[1] / "models" / "dress_64x128.onnx"
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 SIZE = (512, 1024)
 SEEDS = (16, 9, 6)
 TERMS, NODES = 4 * 128, 9  #: products that the widest sum of the network has, and nodes with rounding
@@ -163,7 +165,10 @@ def test_the_pictures_of_the_readme(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert dress_pictures.main(["--out", str(tmp_path)]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0] == "| " + " | ".join(dress_pictures.COLUMNS) + " |"
-    assert table[2].startswith("| 32 | 13 x 31 = 403 | 5 of 5 | ")
+    assert re.fullmatch(r"\| 32 \| 13 x 31 = 403 \| 0\.\d\d \| 5 of 5, [01] false \| 5 of 5, 0 false \|", table[2])
+    assert re.fullmatch(r"\| 8 \| 49 x 121 = 5929 \| 0\.\d\d \| 5 of 5, \d false \| 5 of 5, 0 false \|", table[3])
+    assert all(line in README for line in table)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dresses_32.jpg", "dresses_8.jpg", "street.jpg"]
     for path in tmp_path.iterdir():
         assert path.stat().st_size < 300_000
         assert (dress_pictures.PICTURES / path.name).stat().st_size < 300_000

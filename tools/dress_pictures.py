@@ -7,12 +7,9 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +24,8 @@ PICTURES = Path(__file__).parent / "pictures"
 SEED = 16
 STRIDES = (32, 8)
 ENOUGH = 0.5  #: intersection over union with a dress's window that counts as found
-COLUMNS = ("stride", "answers", "dresses found", "mean overlap", "false alarms", "picture to boxes")
+SURE = 0.87  #: the lowest score of a box in the pictures: a denser map asks more windows, so more are mistaken
+COLUMNS = ("stride", "answers", "mean overlap", "dresses found", f"with a score from {SURE} on")
 
 
 def judged(scene: Scene, found: Sequence[heatmap.Detection]) -> tuple[list[float], int]:
@@ -38,43 +36,28 @@ def judged(scene: Scene, found: Sequence[heatmap.Detection]) -> tuple[list[float
     return [float(row.max(initial=0)) for row in table], int((table.max(0, initial=0) < ENOUGH).sum())
 
 
-def converted(stride: int, size: tuple[int, int]) -> Any:
-    """The detector for pictures of any size, verified at this one, with answers at this stride.
-
-    Raises:
-        SystemExit: this version converts at the model's own stride only.
-    """
-    own = convert(MODEL, sizes=[size])
-    if own.geometry.stride == (stride, stride):
-        return own
-    if "stride" not in inspect.signature(convert).parameters:
-        raise SystemExit(f"this version has no other stride than {own.geometry.stride[0]}")
-    options: dict[str, Any] = {"stride": stride}
-    return convert(MODEL, sizes=[size], **options)
-
-
 def row(scene: Scene, picture: Path, stride: int, out: Path) -> tuple[str, ...]:
     """Draw one heat map; the table's row of it."""
     pixels = pixels_of(picture)
-    loaded = heatmap.load(converted(stride, pixels.shape[:2]).model)
+    height, width = pixels.shape[:2]
+    loaded = heatmap.load(convert(MODEL, sizes=[(height, width)], stride=stride).model)
     heat = heatmap.heat(loaded, pixels)
-    write(heatmap.draw(heat), str(out))
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        heatmap.heat(loaded, pixels)
-        seconds.append(time.perf_counter() - start)
+    sure = heatmap.heat(loaded, pixels, threshold=SURE)
+    write(heatmap.draw(sure), str(out))
     found, alarms = judged(scene, heat.detections)
+    surely, left = judged(scene, sure.detections)
     height, width = heat.answers[0].shape
-    right = sum(overlap >= ENOUGH for overlap in found)
     return (
         str(stride),
         f"{height} x {width} = {height * width}",
-        f"{right} of {len(found)}",
         f"{np.mean(found):.2f}",
-        str(alarms),
-        f"{1000 * sorted(seconds)[2]:.0f} ms",
+        _counted(found, alarms),
+        _counted(surely, left),
     )
+
+
+def _counted(overlaps_: Sequence[float], alarms: int) -> str:
+    return f"{sum(n >= ENOUGH for n in overlaps_)} of {len(overlaps_)}, {alarms} false"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,10 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     write(scene.picture, str(picture))
     print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
     for stride in STRIDES:
-        try:
-            print("| " + " | ".join(row(scene, picture, stride, arguments.out / f"dresses_{stride}.jpg")) + " |")
-        except SystemExit as e:
-            print(f"no picture at stride {stride}: {e}", file=sys.stderr)
+        print("| " + " | ".join(row(scene, picture, stride, arguments.out / f"dresses_{stride}.jpg")) + " |")
     return 0
 
 
