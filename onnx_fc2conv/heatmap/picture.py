@@ -13,7 +13,12 @@ import numpy as np
 from ..errors import UsageError
 from ..model_io import write_bytes
 
-QUALITY = 90  #: of JPEG and WebP
+#: how each format is written; colours of JPEG keep the resolution of its light
+OPTIONS: dict[str, dict[str, Any]] = {
+    "PNG": {"optimize": True},
+    "JPEG": {"quality": 90, "subsampling": 0},
+    "WEBP": {"quality": 90},
+}
 EXTRA = 'pip install "onnx-fc2conv[viz]"'
 
 
@@ -121,7 +126,7 @@ def write(image: Any, path: str) -> None:
     kind = {"jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}.get(path.lower().rpartition(".")[2], "PNG")
     encoded = io.BytesIO()
     try:
-        image.save(encoded, kind, **({"optimize": True} if kind == "PNG" else {"quality": QUALITY}))
+        image.save(encoded, kind, **OPTIONS[kind])
     except (OSError, ValueError, KeyError) as e:
         raise UsageError(f"'{path}' cannot be written as {kind}: {e}") from e
     write_bytes(path, encoded.getvalue())
