@@ -81,7 +81,7 @@ def test_from_a_graphsurgeon_graph_which_is_left_alone() -> None:
 def test_all_sources_give_the_same_answers_and_report(tmp_path: Path) -> None:
     proto = network(LINEAR)
     sources = [saved(LINEAR, tmp_path), proto, onnx_graphsurgeon.import_onnx(proto)]
-    reports = [fc2conv.convert(s).report.to_dict() | {"input": ""} for s in sources]
+    reports = [fc2conv.convert(s).report.to_dict() | {"input": "", "speed": []} for s in sources]
     assert reports[0] == reports[1] == reports[2]
 
 
@@ -140,7 +140,7 @@ def test_require_exact() -> None:
 def test_inspect_foretells_what_convert_does(source: Path, tmp_path: Path) -> None:
     foretold, done = fc2conv.inspect(source).to_dict(), fc2conv.convert(source).report.to_dict()
     differing = {key for key in done if foretold[key] != done[key]}
-    assert differing <= {"status", "verified", "runtime", "checks", "deviation"}
+    assert differing <= {"status", "verified", "runtime", "checks", "deviation", "speed"}
     assert foretold["status"] == "would convert"
     assert (foretold["verified"], foretold["checks"], foretold["output"]) == (False, [], None)
 

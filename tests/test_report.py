@@ -28,19 +28,21 @@ from onnx_fc2conv.report.data import (
     ProfileRow,
     Report,
 )
+from onnx_fc2conv.report.speed import SpeedRow, words
 from tests.backbone.test_baked import CASES
 from tests.networks import Head, network
 from tests.test_cli import EXACT, LINEAR, MODELS, PADDED, call
 
 KEYS = {
     Report: """tool input output status verified runtime image_input trained_size sizes valid_sizes verdict causes
-    restructured unbaked deviation heads maps outputs checks geometry images handover static left stride dense dilations
-    schema""",
+    restructured unbaked deviation heads maps outputs checks geometry images handover static left speed stride dense
+    dilations schema""",
     ImageRow: "name shape trained_size same_size_as valid_sizes sizes",
     CauseRow: "node kind detail",
     HeadRow: "feature_map feature_map_shape nodes",
     NodeRow: "node op to kernel",
     OutputRow: "name shape window stride receptive_field grids whole_image form map",
+    SpeedRow: "size answers timed windows crops",
     CheckRow: "name size passed cells cells_total error tolerance note",
     HandOverRow: "source profile arguments notes unsupported",
     ProfileRow: "input min opt max",
@@ -162,9 +164,10 @@ def test_json_has_schema_1_and_all_fields(function: Any) -> None:
     data = json.loads(getattr(report, "report", report).to_json())
     assert data["schema"] == 1
     assert set(data) == set(KEYS[Report].split())
-    rows = {"causes": CauseRow, "heads": HeadRow, "images": ImageRow, "outputs": OutputRow, "checks": CheckRow}
-    for key, kind in rows.items():
-        assert data[key] or (key == "checks" and function is fc2conv.inspect)
+    rows = {"causes": CauseRow, "heads": HeadRow, "images": ImageRow, "outputs": OutputRow}
+    measured = {"checks": CheckRow, "speed": SpeedRow}
+    for key, kind in (rows | measured).items():
+        assert data[key] or (key in measured and function is fc2conv.inspect)
         assert all(list(row) == KEYS[kind].split() for row in data[key])
     assert all(list(node) == KEYS[NodeRow].split() for head in data["heads"] for node in head["nodes"])
 
@@ -212,7 +215,30 @@ def test_the_written_numbers_are_those_of_the_api(
     command = written["handover"].pop("trtexec")
     assert command.startswith(f"trtexec --onnx={tmp_path}")
     assert expected["handover"].pop("trtexec") is None, "there is no file yet"
+    (timed,) = written.pop("speed")
+    assert [{k: row[k] for k in ("size", "answers", "timed")} for row in expected.pop("speed")] == [
+        {k: timed[k] for k in ("size", "answers", "timed")}
+    ], "how long something took is another number each time"
     assert written == expected | {"output": str(tmp_path / "out.onnx")}
+
+
+def test_one_pass_is_compared_with_its_answers_one_by_one() -> None:
+    report = fc2conv.convert(EXACT, sizes=[(160, 96), (512, 1024)]).report
+    small, large = report.speed
+    assert (small.size, small.answers, small.timed) == ([160, 96], 4, 4)
+    assert (large.size, large.answers, large.timed) == ([512, 1024], 403, 403)
+    assert large.crops > 0
+    assert large.windows > 0
+    assert words(report.speed) == (
+        f"Measured in the checks, without graph optimisation: the 403 answers at 512x1024 one by one take "
+        f"{large.crops:.3g} times as long as this one pass from image crops, and {large.windows:.3g} times from "
+        "windows of the feature map."
+    )
+    assert "(20 of them timed)" in words([SpeedRow([9, 9], 30, 20, 1.0, 2.0)])
+    assert words(report.speed) in markdown(report)
+    assert squeezed(words(report.speed)) in squeezed(piped(report))
+    assert words([]) == ""
+    assert fc2conv.convert(EXACT, verify=False).report.speed == []
 
 
 def test_json_says_what_the_geometry_says() -> None:

@@ -23,11 +23,8 @@ from tools.dress.samples import Windows, mistakable, windows
 from tools.dress.training import LAST_RATE, answers_of, train
 
 MODEL = Path(__file__).parent.parent / "models" / "dress_64x128.onnx"
-SEEN, HELD_OUT, LAST = (
-    1,
-    2,
-    3,
-)  #: seeds of what it learns from, of what it is judged by, and of what it learns from last
+#: seeds of what it learns from, of what it is judged by, and of what it learns from last
+SEEN, HELD_OUT, LAST = 1, 2, 3
 PART = 10  #: streets that one process draws at a time, and 20 times as many windows by themselves
 REQUIRED = 0.98  #: accuracy on the held-out windows of streets
 ROUNDING = 1e-4  #: of a probability, between torch and onnxruntime

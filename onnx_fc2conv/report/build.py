@@ -24,6 +24,7 @@ from .data import (
     ProfileRow,
     Report,
 )
+from .speed import SpeedRow
 
 CONVS = frozenset("Conv ConvInteger QLinearConv".split())
 _NO_IMAGE = ImageRow("", [], [], None, "", [])
@@ -67,6 +68,19 @@ class _Deviation(Protocol):
         """All others."""
 
 
+class _Speed(Protocol):
+    @property
+    def size(self) -> Size: ...
+    @property
+    def answers(self) -> tuple[int, int]: ...
+    @property
+    def one_pass(self) -> float: ...
+    @property
+    def windows(self) -> float: ...
+    @property
+    def crops(self) -> float: ...
+
+
 class Checked(Protocol):
     """What the checks found; ``verification.Outcome`` is one."""
 
@@ -81,6 +95,10 @@ class Checked(Protocol):
     @property
     def deviation(self) -> Mapping[str, _Deviation]:
         """Deviation from image crops by output, for models that are not exact."""
+
+    @property
+    def speed(self) -> Sequence[_Speed]:
+        """What answers cost, for each grid."""
 
 
 class _Profile(Protocol):
@@ -167,12 +185,19 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, g
             name: list(m.dilations) for name, m in plan.maps.items() if m.dilations and name in _read(conversion)
         },
         left=[LeftRow(node, reason) for node, reason in plan.left.items()],
+        speed=[_speed(s) for s in (outcome.speed if outcome else [])],
     )
 
 
 def _read(conversion: Conversion) -> set[str]:
     """The maps that heads read, or that are outputs."""
     return {*conversion.plan.cuts, *conversion.map_outputs}
+
+
+def _speed(s: _Speed) -> SpeedRow:
+    answers, timed = s.answers
+    per_pass = answers / max(s.one_pass, 1e-9)
+    return SpeedRow(list(s.size), answers, timed, s.windows * per_pass, s.crops * per_pass)
 
 
 def _handover(given: HandedOver) -> HandOverRow:

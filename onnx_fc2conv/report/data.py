@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from ..conversion import Verdict
+from .speed import SpeedRow
 
 SCHEMA = 1  #: raised when a field changes its meaning or goes
 
@@ -168,10 +169,10 @@ class Report:
     empty. ``deviation`` has, by output of a model that is not exact, ``error``, ``agreement`` and ``cells`` on image
     crops at all sizes, and the same of ``interior`` (cells whose box touches no border of the image) and ``border``,
     where there are such cells. ``static`` conversions change no size: they have no images, no outputs with grids and no
-    verdict, and ``left`` lists the FC nodes that stay. ``runtime`` is what ran the checks, with its version
-    (``onnxruntime 1.23.0``); null where none was run. Where answers were made denser, ``stride`` is the one that was
-    asked for, in pixels per axis, ``dense`` says what was done to which nodes, and ``dilations`` how many cells of each
-    denser map one of the original's is worth.
+    verdict, and ``left`` lists the FC nodes that stay. ``speed`` compares one pass with its answers one by one.
+    ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run. Where
+    answers were made denser, ``stride`` is the one that was asked for, in pixels per axis, ``dense`` says what was done
+    to which nodes, and ``dilations`` how many cells of each denser map one of the original's is worth.
     """
 
     tool: str
@@ -198,6 +199,7 @@ class Report:
     handover: HandOverRow
     static: bool = False
     left: list[LeftRow] = field(default_factory=list)
+    speed: list[SpeedRow] = field(default_factory=list)
     stride: list[int] | None = None
     dense: list[str] = field(default_factory=list)
     dilations: dict[str, list[int]] = field(default_factory=dict)

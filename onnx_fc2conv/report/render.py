@@ -7,6 +7,7 @@ from math import prod
 from typing import TextIO
 
 from ..errors import printable
+from . import speed
 from .cells import by, check_cells, counted, listed, markdown_table
 from .data import NodeRow, OutputRow, Report
 from .terminal import Screen
@@ -44,6 +45,8 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
     screen.line(f": {report.verdict_words()}", _verdict(report), style)
     if report.checks:
         screen.table("checks", ("check", "size", "cells", "error", "tolerance", "result"), check_cells(report.checks))
+    if report.speed:
+        screen.line(speed.words(report.speed))
     screen.line(f": {report.handover.verdict_words()}", "TensorRT")
     for line in (*_findings(report), *report.handover.notes):
         screen.line(line)
@@ -87,6 +90,7 @@ def markdown(report: Report) -> str:
         lines += ["## Left as they are", "", *markdown_table(("node", "reason"), rows)]
     lines += ["## Checks", ""]
     lines += markdown_table(("check", "size", "cells", "error", "tolerance", "result"), check_cells(report.checks))
+    lines += [speed.words(report.speed), ""] if report.speed else []
     lines += ["## TensorRT", "", printable(f"{report.handover.verdict_words()}"), ""]
     lines += [f"* {printable(line)}" for line in (*_findings(report), *report.handover.notes)]
     if (command := report.trtexec()) is not None:

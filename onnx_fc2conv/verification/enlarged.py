@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from .judgement import Exact
 from .loaded import Loaded
 from .map_outputs import every_cell, map_crops, map_shape
 from .oracle import Cell, Oracle, image_crops, sample_cells
-from .outcome import Check
+from .outcome import Check, Speed
 from .session import Feeds, RuntimeRefusal
 
 Answer = Callable[[tuple[str, ...], Feeds, Cell, tuple[int, ...], Feeds], Feeds]
@@ -74,7 +75,9 @@ class EnlargedChecks(Loaded):
             grid = over.grid_size(size)
             cells = sample_cells(grid, self._bounds.window_cells(), sum(grid))
             count = (len(cells), int(np.prod(grid)))
+            start = perf_counter()
             expected = self._answers(self._oracle.answer, names, maps, cells, trained)
+            windows_took = perf_counter() - start
             exact = self._exact(names, maps, cells, trained)
             whole = self._lifted[names[0]].grid.whole_image
             note = "the original on the whole image" if whole else ""
@@ -87,7 +90,12 @@ class EnlargedChecks(Loaded):
             if whole:
                 continue  # there is one answer and no crop that it belongs to
             self._progress("image crops", done + 2, steps)
-            self._image_crops(size, feeds, found, names)
+            start = perf_counter()
+            self._session.run(feeds)
+            one_pass = perf_counter() - start
+            crops = self._image_crops(size, feeds, found, names)
+            timed = (count[1], len(cells))
+            self.outcome.speed.append(Speed(size, timed, one_pass, windows_took / len(cells), crops))
 
     def _every_cell(self, size: tuple[int, ...], maps: Feeds, feeds: Feeds) -> None:
         """Of denser maps every k-th cell, against the original's own backbone, whether it pads or not."""
@@ -172,8 +180,12 @@ class EnlargedChecks(Loaded):
         counts = ", ".join(f"{text(g)} = {int(np.prod(g))} windows" for g in grids)
         return counts if len(sizes) == 1 else f"{counts}; inputs {words(sizes)}"
 
-    def _image_crops(self, size: tuple[int, ...], feeds: Feeds, found: Feeds, names: list[str]) -> None:
-        """The original on image crops. Asserted for an exact model, measured for any other."""
+    def _image_crops(self, size: tuple[int, ...], feeds: Feeds, found: Feeds, names: list[str]) -> float:
+        """The original on image crops. Asserted for an exact model, measured for any other.
+
+        Returns:
+            Seconds that one of them took.
+        """
         grid = self._lifted[names[0]].grid
         grid_size = grid.grid_size(size)
         # The last box may stick out of the image by the pixels that the trained size itself leaves over.
@@ -188,13 +200,15 @@ class EnlargedChecks(Loaded):
             answers = [self._oracle.precise_whole(tuple(names), crop(cells[int(i)])) for i in which]
             return _stacked([name], answers)[name]
 
-        expected = _stacked(names, [self._oracle.original.run(crop(cell), names) for cell in cells])
-        at_cells = _at_cells(found, names, cells)
+        crops, start = [crop(cell) for cell in cells], perf_counter()
+        answers = [self._oracle.original.run(one, names) for one in crops]
+        took = (perf_counter() - start) / len(cells)
+        expected, at_cells = _stacked(names, answers), _at_cells(found, names, cells)
 
         check = Check("image crops", size, True, (len(cells), int(np.prod(grid_size))))
         if self._conversion.verdict == "exact":
             self._compare(check, at_cells, expected, True, exact=exact)
-            return
+            return took
         check.passed, check.note = None, "not asserted"
         inside, known = interior(grid, cells, size), self.outcome.deviation
         for name in names:
@@ -202,6 +216,7 @@ class EnlargedChecks(Loaded):
             check.error = max(check.error or 0.0, deviation.overall.error)
             known[name] = deviation.and_(known.get(name))
         self.outcome.checks.append(check)
+        return took
 
     def _map_crops(self, sizes: Sizes, feeds: Feeds, found: Feeds) -> None:
         """Outputs that are maps, on the windows of the trained size, against the original on the crops there."""

@@ -23,6 +23,7 @@ from ..ops import STANDARD_DOMAINS, title
 from ..settings import Size
 from .bounds import Bounds
 from .choice import runtime
+from .compare import error
 from .judgement import Judgement
 from .outcome import Check, Outcome
 from .session import Feeds, RuntimeRefusal, Session
@@ -179,11 +180,31 @@ class LoweredVerifier:
             note = f"batch {batch}{asleep}"
             self._compare(Check(name, shown, True, (1, 1), note=note), self._session, feeds, expected)
             if self._default is not None:
-                original, rewritten = self._default
-                if self._bounds.all_steps.nodes:  # what is quantised comes out otherwise where it is optimised
-                    expected = original.run(feeds)
-                check = Check("default run", shown, True, (1, 1), note=note)
-                self._compare(check, rewritten, feeds, expected, optimised=True)
+                self._default_run(Check("default run", shown, True, (1, 1), note=note), feeds, expected)
+
+    def _default_run(self, check: Check, feeds: Feeds, expected: Feeds) -> None:
+        """The same as users run it.
+
+        Optimised, what is quantised is computed in integers: then the original is optimised too. Where that alone makes
+        the original another model (integer kernels saturate on processors without dot products of bytes), there is
+        nothing to compare with.
+        """
+        assert self._default is not None
+        original, rewritten = self._default
+        steps = self._bounds.all_steps
+        if not steps.nodes:
+            self._compare(check, rewritten, feeds, expected, optimised=True)
+            return
+        optimised = original.run(feeds)
+        try:
+            self._compare(check, rewritten, feeds, optimised, optimised=True)
+        except VerificationFailed:
+            own = max(error(optimised[name], expected[name], True) for name in expected)
+            if own <= dtypes.quantised_tolerance(steps.coarsest, steps.nodes):
+                raise
+            check.passed, check.error, check.tolerance = None, own, None
+            check.note = "not asserted: the original itself differs by this much once onnxruntime optimises it here"
+            self.outcome.checks.append(check)
 
     def _shown(self, feeds: Feeds) -> Size | None:
         """The image's size."""

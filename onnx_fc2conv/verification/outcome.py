@@ -77,10 +77,35 @@ class Deviation:
         return Deviation(self.overall.and_(other.overall), interior, border)
 
 
+@dataclass(frozen=True)
+class Speed:
+    """What the answers of one grid cost in the checks, whose sessions do without graph optimisation.
+
+    Attributes:
+        size: of the image.
+        answers: of the grid, and how many of them were timed.
+        one_pass: seconds that the converted model takes for all of them.
+        windows: seconds for one answer of the original's head, on its window of the feature map, which is there.
+        crops: seconds for one answer of the original on its image crop.
+    """
+
+    size: Size
+    answers: tuple[int, int]
+    one_pass: float
+    windows: float
+    crops: float
+
+
 @dataclass
 class Outcome:
-    """All checks, and the measured deviation where there is one; ``runtime`` is what ran them, with its version."""
+    """All checks, and what was measured; ``runtime`` is what ran them, with its version.
+
+    Attributes:
+        deviation: from image crops by output, for models that are not exact.
+        speed: of one pass against the answers one by one, for each grid.
+    """
 
     runtime: str
     checks: list[Check] = field(default_factory=list)
     deviation: dict[str, Deviation] = field(default_factory=dict)
+    speed: list[Speed] = field(default_factory=list)
