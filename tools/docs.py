@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import fields
+from functools import cache
 from io import StringIO
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def options(settings: type) -> str:
     return table(("option", "meaning"), rows)
 
 
+@cache
 def example() -> str:
     """What the README's first command prints."""
     model = Path("models") / "reference_detector.onnx"
@@ -82,6 +84,7 @@ def example() -> str:
     return _as_printed(f"onnx-fc2conv {model} detector_map.onnx --size 512x1024", printed)
 
 
+@cache
 def reverse_example() -> str:
     """What ``onnx-conv2fc`` prints of a network in its dense form."""
     model = Path("models") / "conv3d.onnx"

@@ -1,8 +1,8 @@
 """Draw dresses and the rest, train the detector of dresses on them, and write it as ONNX.
 
-``python -m tools.train_dress_detector`` writes ``models/dress_64x128.onnx`` (needs the extra ``train``; some ten
-minutes on two cores), and prints its accuracy on windows that it has not seen. Then ``python tools/make_models.py``
-writes the manifest.
+``python -m tools.train_dress_detector`` writes ``models/dress_64x128.onnx`` (needs the extra ``train``; it draws and
+learns for well over ten minutes on two cores), and prints its accuracy on windows that it has not seen. Then ``python
+tools/make_models.py`` writes the manifest.
 """
 
 from __future__ import annotations
