@@ -85,7 +85,7 @@ def _checked(
     constants = heads.constants_of(model, known, other)
     plan = Plan(model, known, constants, {}, {}, [], model.ops, [], [], runtime=settings.runtime)
     conversion = Conversion(name, plan, Rewrite(), restored.proto, Geometry({}), given.proto)
-    expected = Expected(GUESSES, left=None, same_signature=False, image=image_of(model))
+    expected = Expected(GUESSES, left=None, same_signature=False, grids=restored.grids, image=image_of(model))
     return LoweredVerifier(conversion, restored.proto, given.folder, progress, expected).run()
 
 

@@ -10,8 +10,8 @@ default run  the same, with the graph optimisations that users run with, if the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import ModelProto
@@ -47,6 +47,8 @@ class Expected:
         asked: whether the user named the sizes.
         left: titles of the convolutions that stay; ``None`` where nothing is said of operators.
         same_signature: whether every input and output keeps its type and shape.
+        grids: how many axes of size 1 each output of the original has at its end and the rewritten model's has not; an
+            output that is not listed keeps its shape.
         image: name and spatial axes of the input whose size a table of the checks shows; ``None`` for none.
     """
 
@@ -54,6 +56,7 @@ class Expected:
     asked: bool = False
     left: Collection[str] | None = ()
     same_signature: bool = True
+    grids: Mapping[str, int] = field(default_factory=dict)
     image: tuple[str, Sequence[int]] | None = None
 
 
@@ -218,15 +221,18 @@ class LoweredVerifier:
             found = session.run(feeds)
         except RuntimeRefusal as e:
             raise VerificationFailed(f"{check.name}: the rewritten model does not run: {e}") from e
-        if not self._expected.same_signature:  # [N, K, 1, 1] and [N, K] are the same answers
-            expected = {name: _like(value, found.get(name)) for name, value in expected.items()}
+        expected = {name: _without_grid(value, self._expected.grids.get(name, 0)) for name, value in expected.items()}
+        if list(found) != list(expected):
+            raise VerificationFailed(f"{check.name}: the outputs are {list(found)}, expected {list(expected)}")
         found_, expected_ = ({name: as_one(v) for name, v in values.items()} for values in (found, expected))
         self._judgement.compare(check, found_, expected_, True, optimised)
         self.outcome.checks.append(check)
 
 
-def _like(value: np.ndarray, found: np.ndarray | None) -> np.ndarray:
-    return value.reshape(found.shape) if found is not None and found.size == value.size else value
+def _without_grid(value: np.ndarray, axes: int) -> np.ndarray:
+    """``[N, K]`` of ``[N, K, 1, 1]``, which are the same answers; as it is, where it has a grid of more than a cell."""
+    kept = value.ndim - axes
+    return value.reshape(value.shape[:kept]) if axes and set(value.shape[kept:]) == {1} else value
 
 
 def require_no_convolution(proto: ModelProto, left: Collection[str]) -> None:

@@ -10,9 +10,10 @@ import pytest
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 import onnx_fc2conv as fc2conv
-from onnx_fc2conv import VerificationFailed, reverse
+from onnx_fc2conv import VerificationFailed, model_io, reverse, undo
 from onnx_fc2conv.assemble import assemble
 from onnx_fc2conv.verification import LoweredVerifier
+from tests.networks import Head, network
 from tests.reverse.models import NAMED, WEIGHTS, model
 
 Sabotage = Callable[[ModelProto], None]
@@ -230,3 +231,36 @@ def test_what_optimisation_makes_of_a_quantised_original_is_not_held_against_its
     last = fc2conv.convolution_to_matmul(proto).report.checks[-1]
     assert (last.name, last.passed, last.error, last.tolerance) == ("default run", None, 1.0, None)
     assert "the original itself differs" in last.note
+
+
+@pytest.mark.parametrize("reverted", [False, True], ids=["dense at a size", "reverted"])
+def test_an_output_of_another_shape_with_the_same_values_is_rejected(
+    reverted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where sizes become fixed the signature is another one, but an output's rank is not."""
+
+    def flat(proto: ModelProto) -> None:
+        last = proto.graph.node[-1]
+        declared = helper.make_tensor_value_info("y", 1, ["one", "all"])
+        proto.graph.output[0].CopyFrom(declared)
+        proto.graph.node.append(helper.make_node("Flatten", ["inner"], [last.output[0]], axis=0))
+        last.output[0] = "inner"
+
+    def wrong(*args: Any) -> ModelProto:
+        proto = assemble(*args)
+        flat(proto)
+        return proto
+
+    if reverted:
+        converted = fc2conv.convert(network(Head("f = Flatten (map)\ny = Gemm (f, w)", {"w": (12, 3)}))).model
+        restored = undo.restore(model_io.load(converted)[0])
+        assert restored is not None
+        fc2conv.revert(converted)
+        flat(restored.proto)
+        monkeypatch.setattr(undo, "restore", lambda _: restored)
+        with pytest.raises(VerificationFailed, match="output 'y' has shape"):
+            fc2conv.revert(converted)
+        return
+    monkeypatch.setattr(reverse, "assemble", wrong)
+    with pytest.raises(VerificationFailed, match="output 'y' has shape"):
+        fc2conv.convolution_to_matmul(model(), form="dense", sizes=[(8, 6)])
