@@ -201,9 +201,11 @@ class LoweredVerifier:
         optimised = original.run(feeds)
         try:
             self._compare(check, rewritten, feeds, optimised, optimised=True)
-        except VerificationFailed:
+        except VerificationFailed as e:
             own = max(error(optimised[name], expected[name], True) for name in expected)
-            if own <= dtypes.quantised_tolerance(steps.coarsest, steps.nodes):
+            if isinstance(e.__cause__, RuntimeRefusal) or own <= dtypes.quantised_tolerance(
+                steps.coarsest, steps.nodes
+            ):
                 raise
             check.passed, check.error, check.tolerance = None, own, None
             check.note = "not asserted: the original itself differs by this much once onnxruntime optimises it here"

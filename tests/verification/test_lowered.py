@@ -13,6 +13,7 @@ import onnx_fc2conv as fc2conv
 from onnx_fc2conv import VerificationFailed, model_io, reverse, undo
 from onnx_fc2conv.assemble import assemble
 from onnx_fc2conv.verification import LoweredVerifier
+from onnx_fc2conv.verification.session import RuntimeRefusal
 from tests.networks import Head, network
 from tests.reverse.models import NAMED, WEIGHTS, model
 
@@ -264,3 +265,19 @@ def test_an_output_of_another_shape_with_the_same_values_is_rejected(
     monkeypatch.setattr(reverse, "assemble", wrong)
     with pytest.raises(VerificationFailed, match="output 'y' has shape"):
         fc2conv.convolution_to_matmul(model(), form="dense", sizes=[(8, 6)])
+
+
+def test_products_that_do_not_run_optimised_are_rejected_whatever_the_original_becomes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compare = LoweredVerifier._compare
+
+    def refused(self: LoweredVerifier, check: Any, *args: Any, **kwargs: Any) -> None:
+        if check.name == "default run":
+            raise VerificationFailed("default run: the rewritten model does not run") from RuntimeRefusal("no kernel")
+        compare(self, check, *args, **kwargs)
+
+    monkeypatch.setattr(LoweredVerifier, "_compare", refused)
+    monkeypatch.setattr("onnx_fc2conv.verification.lowered.error", lambda *_: 1.0)
+    with pytest.raises(VerificationFailed, match="does not run"):
+        fc2conv.convolution_to_matmul(model(QUANTISED, SCALES, (1, 2, 4, 4)))
