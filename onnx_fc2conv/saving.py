@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 from onnx import ModelProto
@@ -25,18 +26,29 @@ class Saveable(Generic[R]):
     """A model that was made, and not written yet.
 
     Attributes:
-        model: the model; the bytes of external data stay in the original's files.
+        light: the model, without the bytes of large weights that were left in the file that it was made from.
         report: what is to be said of it.
         folder: where external data that it refers to lies now.
         source: what it was made from, which is never overwritten.
         runtime: what loads the written file, if the model was verified.
     """
 
-    model: ModelProto
+    light: ModelProto = field(repr=False)
     report: R
     folder: str = field(repr=False, default="", kw_only=True)
     source: Any = field(repr=False, default=None, kw_only=True)
     runtime: str = field(repr=False, default="onnxruntime", kw_only=True)
+
+    @cached_property
+    def model(self) -> ModelProto:
+        """The model, with all its bytes but those of external data, which stay in the original's files.
+
+        It is brought into memory when it is first asked for. What is changed in it is written by ``save``.
+
+        Raises:
+            UnreadableModel: the file that it was made from was changed meanwhile.
+        """
+        return model_io.whole(self.light)
 
     def save(self, path: Any) -> None:
         """Write the model: all of it, or nothing.
@@ -46,7 +58,7 @@ class Saveable(Generic[R]):
             VerificationFailed: what lies on the disk is not accepted by the runtime that checked the model.
         """
         target = model_io.Target.of(path, self.source)
-        with model_io.staged(target, self.model, self.folder) as staged:
+        with model_io.staged(target, self.__dict__.get("model", self.light), self.folder) as staged:
             if self.report.verified:
                 from .verification import require_loads
 

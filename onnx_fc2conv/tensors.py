@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo
 
 from .errors import UnreadableModel
+from .places import Place, place_of
 
 
 def tensors(proto: ModelProto) -> Iterator[TensorProto]:
@@ -29,23 +30,28 @@ def tensors(proto: ModelProto) -> Iterator[TensorProto]:
 
 
 def read(tensor: TensorProto, folder: str) -> np.ndarray:
-    """The values of a tensor; external data is mapped, not copied, and looked for in ``folder`` only.
+    """The values of a tensor; what lies in a file is mapped, not copied. External data is looked for in ``folder``.
 
     Raises:
-        UnreadableModel: the external data is not a file inside the folder.
+        UnreadableModel: the external data is not a file inside the folder, or a file was changed meanwhile.
     """
     if tensor.data_location != TensorProto.EXTERNAL:
         return numpy_helper.to_array(tensor)
-    path, offset = external_path(tensor, folder), ExternalDataInfo(tensor).offset or 0
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    count = prod(tensor.dims)
-    if count == 0 or bytes_for(tensor.data_type, count) != count * dtype.itemsize:  # nothing, or packed
-        inline = TensorProto(data_type=tensor.data_type, dims=tensor.dims)
-        with open(path, "rb") as f:
-            f.seek(offset)
-            inline.raw_data = f.read(bytes_for(tensor.data_type, count) or 0)
-        return numpy_helper.to_array(inline)
-    return np.memmap(path, dtype.newbyteorder("<"), "r", offset, tuple(tensor.dims))
+    return where(tensor, folder).values(tensor.data_type, tuple(tensor.dims))
+
+
+def where(tensor: TensorProto, folder: str) -> Place:
+    """Where the bytes of a tensor are that has them outside: left in a model file, or in a data file in ``folder``.
+
+    Raises:
+        UnreadableModel: the data is not a file inside the folder.
+    """
+    place = place_of(tensor)
+    if place is not None:
+        return place
+    path = external_path(tensor, folder)
+    length = bytes_for(tensor.data_type, prod(tensor.dims)) or 0
+    return Place(str(path), ExternalDataInfo(tensor).offset or 0, length)
 
 
 def bytes_for(data_type: int, count: int) -> int | None:

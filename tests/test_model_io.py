@@ -19,7 +19,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv import verification
-from onnx_fc2conv.model_io import Target, load, parse, staged, write_text, writing
+from onnx_fc2conv.model_io import Target, load, outside, parse, staged, staging, write_text
 from tests.networks import Head, integers, network
 from tests.test_cli import LINEAR, call, saved, snapshot, start
 
@@ -241,7 +241,7 @@ def test_external_tensors_start_on_page_boundaries(tmp_path: Path) -> None:
     proto = onnx.load(tmp_path / "out.onnx", load_external_data=False)
     offsets = [int(e.value) for t in proto.graph.initializer for e in t.external_data if e.key == "offset"]
     assert offsets
-    assert not [o for o in offsets if o % writing.PAGE]
+    assert not [o for o in offsets if o % outside.PAGE]
 
 
 def test_a_model_whose_data_has_the_name_of_the_outputs_data_keeps_it(
@@ -318,11 +318,11 @@ def test_a_model_above_protobufs_limit_moves_its_weights_out(
 ) -> None:
     source = saved(WIDE, tmp_path)
     call(capsys, source, tmp_path / "inline.onnx").clean()
-    monkeypatch.setattr(writing, "PROTOBUF_LIMIT", 2000)
+    monkeypatch.setattr(staging, "PROTOBUF_LIMIT", 2000)
     call(capsys, source, tmp_path / "out.onnx").clean()
     assert data_files(tmp_path / "inline.onnx") == set()
     assert data_files(tmp_path / "out.onnx") == {"out.onnx.data"}
-    assert (tmp_path / "out.onnx").stat().st_size < 2000 + writing.EXTERNAL_FROM
+    assert (tmp_path / "out.onnx").stat().st_size < 2000 + outside.EXTERNAL_FROM
     image = integers((2, 1, 14, 12), seed=3)
     np.testing.assert_array_equal(run(tmp_path / "out.onnx", image), run(tmp_path / "inline.onnx", image))
 
@@ -330,7 +330,7 @@ def test_a_model_above_protobufs_limit_moves_its_weights_out(
 def test_moving_weights_out_leaves_the_result_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = fc2conv.convert(network(WIDE))
     before = result.model.SerializeToString(deterministic=True)
-    monkeypatch.setattr(writing, "PROTOBUF_LIMIT", 2000)
+    monkeypatch.setattr(staging, "PROTOBUF_LIMIT", 2000)
     result.save(tmp_path / "out.onnx")
     assert result.model.SerializeToString(deterministic=True) == before
 
@@ -447,11 +447,11 @@ def test_a_folder_without_permission(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def _no_access(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing.os, "access", lambda *_: False)
+    monkeypatch.setattr(staging.os, "access", lambda *_: False)
 
 
 def _no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing.tempfile, "mkdtemp", _failing(errno.EROFS))
+    monkeypatch.setattr(staging.tempfile, "mkdtemp", _failing(errno.EROFS))
 
 
 @pytest.mark.parametrize("forbid", [_no_access, _no_folder])
@@ -489,7 +489,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
 ) -> None:
     source = saved_external(tmp_path) if external else saved(LINEAR, tmp_path)
     before = snapshot(tmp_path)
-    monkeypatch.setattr(writing.os, "fsync", _failing(errno.ENOSPC, after))
+    monkeypatch.setattr(staging.os, "fsync", _failing(errno.ENOSPC, after))
     assert os.strerror(errno.ENOSPC) in call(capsys, source, tmp_path / "out.onnx").one_line(2)
     assert snapshot(tmp_path) == before
 
@@ -566,7 +566,7 @@ def test_a_rename_that_fails_half_way_leaves_nothing(
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         rename(old, new)
 
-    monkeypatch.setattr(writing.os, "replace", fail_for_the_model)
+    monkeypatch.setattr(staging.os, "replace", fail_for_the_model)
     call(capsys, source, tmp_path / "out.onnx").one_line(2)
     assert snapshot(tmp_path) == before
 
@@ -603,7 +603,7 @@ def test_write_text_refuses(name: str, tmp_path: Path) -> None:
 
 
 def test_write_text_on_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing.os, "replace", _failing(errno.ENOSPC))
+    monkeypatch.setattr(staging.os, "replace", _failing(errno.ENOSPC))
     with pytest.raises(fc2conv.UsageError, match=r"cannot write|is a folder"):
         write_text(str(tmp_path / "r.json"), "text")
     assert not list(tmp_path.iterdir())

@@ -7,6 +7,8 @@ flushed to the disk there, and is renamed last.
 
 from .metadata import metadata
 from .reading import load, parse
-from .writing import Target, staged, write_bytes, write_text
+from .splicing import whole
+from .staging import staged
+from .writing import Target, write_bytes, write_text
 
-__all__ = ["Target", "load", "metadata", "parse", "staged", "write_bytes", "write_text"]
+__all__ = ["Target", "load", "metadata", "parse", "staged", "whole", "write_bytes", "write_text"]

@@ -9,13 +9,14 @@ from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
-from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, defs
 from onnx.external_data_helper import ExternalDataInfo
 
 from ..errors import UnreadableModel
 from ..ops import STANDARD_DOMAINS, Model, view
+from ..places import Place, place_of
 from ..tensors import bytes_for, external_path, tensors
+from . import light
 
 
 def load(source: Any) -> tuple[Model, str]:
@@ -39,23 +40,12 @@ def load(source: Any) -> tuple[Model, str]:
 
 
 def parse(source: Any) -> ModelProto:
-    """The ModelProto of a file; external data is not read.
+    """The ModelProto of a file. External data is not read, and the bytes of large tensors are left in the file.
 
     Raises:
         UnreadableModel: missing, a folder, empty, truncated, or not a model.
     """
-    path = file_of(source)
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise UnreadableModel(f"'{path}' cannot be read: {e.strerror or e}") from e
-    if not data:
-        raise UnreadableModel(f"'{path}' is empty")
-    try:
-        proto: ModelProto = ModelProto.FromString(data)
-        return proto
-    except DecodeError as e:
-        raise UnreadableModel(f"'{path}' is not an ONNX model, or is truncated ({e})") from e
+    return light.parse(file_of(source))
 
 
 def file_of(source: Any) -> Path:
@@ -107,7 +97,10 @@ def _check_tensor(tensor: TensorProto, folder: str) -> None:
     for d in tensor.dims:
         count *= d
     expected = bytes_for(tensor.data_type, count)
-    if tensor.data_location == TensorProto.EXTERNAL:
+    place = place_of(tensor)
+    if place is not None:
+        _check_inline(place, tensor, what, count, expected)
+    elif tensor.data_location == TensorProto.EXTERNAL:
         _check_external(tensor, folder, what, expected)
     elif tensor.HasField("raw_data"):
         if expected is not None and len(tensor.raw_data) != expected:
@@ -116,6 +109,16 @@ def _check_tensor(tensor: TensorProto, folder: str) -> None:
             )
     elif count and tensor.data_type != TensorProto.STRING:
         onnx.numpy_helper.to_array(tensor)  # typed fields are small: reading them is the check
+
+
+def _check_inline(place: Place, tensor: TensorProto, what: str, count: int, expected: int | None) -> None:
+    if place.plain_field and place.length != expected:
+        raise UnreadableModel(f"{what} has {place.length} bytes, its dims {list(tensor.dims)} need {expected}")
+    if not place.plain_field:
+        per_byte = expected if expected is not None and expected < count else count
+        found = light.numbers_in(place)
+        if found != per_byte:
+            raise UnreadableModel(f"{what} has {found} numbers, its dims {list(tensor.dims)} need {per_byte}")
 
 
 def _check_external(tensor: TensorProto, folder: str, what: str, expected: int | None) -> None:

@@ -1,0 +1,186 @@
+"""All or nothing: a model is written in a private place beside its target, flushed to the disk, and renamed last."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from onnx import ModelProto, TensorProto
+
+from ..errors import UnreadableModel, UsageError
+from ..places import place_of
+from ..tensors import external_path, tensors
+from . import light
+from .copying import write
+from .exchange import length_of
+from .outside import moved_out
+from .splicing import spliced
+from .writing import Target
+
+PROTOBUF_LIMIT = 2**31 - 2**20  #: bytes; protobuf refuses messages of 2 GiB
+
+
+def data_files(proto: ModelProto, folder: str) -> set[Path]:
+    """The external data files that a model refers to."""
+    return {external_path(t, folder) for t in tensors(proto) if in_data_file(t)}
+
+
+def in_data_file(tensor: TensorProto) -> bool:
+    """Whether a tensor's own entries say which data file has its values."""
+    return tensor.data_location == TensorProto.EXTERNAL and place_of(tensor) is None
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Where a model is before it counts.
+
+    Attributes:
+        private: a folder that nobody else knows.
+        model: the model.
+        data: its data file, and the name that it gets, which is taken already; ``None`` without one.
+    """
+
+    private: Path
+    model: Path
+    target: Path
+    share_data: bool
+    names: list[str]
+
+    def data(self) -> Path:
+        """A data file for the model, beside it, under a name beside the target that nobody else has."""
+        n = 0
+        while True:
+            name = f"{self.target.name}{f'.{n}' if n else ''}.data"
+            try:
+                os.close(os.open(self.target.parent / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            except FileExistsError:
+                n += 1
+                continue
+            self.names.append(name)
+            return self.model.parent / name
+
+
+@contextmanager
+def staged(target: Target, proto: ModelProto, folder: str, share_data: bool = False) -> Iterator[Path]:
+    """Write the model to a private place beside the target, hand out its path, and rename it when the block ends.
+
+    External data goes to one file beside the model, under a name that is not taken yet, so that whatever stood at the
+    target is whole until the one rename that replaces it; then the data file of what was replaced goes.
+
+    Args:
+        target: where to.
+        proto: the model; the values of tensors may have been left in files.
+        folder: where external data that it refers to lies now.
+        share_data: refer to the data files that there are, and write only what is in none.
+
+    Raises:
+        UsageError: the disk is full or the folder not writable, the target is one of the model's own data files, or
+            there is no data that could be shared.
+        UnreadableModel: a file that bytes are taken from was changed meanwhile.
+    """
+    sources = data_files(proto, folder)
+    Target.of(target.path, *sources)
+    if share_data:
+        _require_beside(target.path, folder, sources)
+    try:
+        with _stage(target.path, share_data) as stage:
+            _write(proto, folder, stage, bool(sources))
+            yield stage.model
+            replaced = _own_data(target.path) - sources
+            _publish(stage)
+            for old in replaced:
+                with suppress(OSError):
+                    old.unlink()
+    except OSError as e:
+        raise UsageError(f"cannot write '{target.path}': {e.strerror or e}") from e
+
+
+@contextmanager
+def _stage(target: Path, share_data: bool) -> Iterator[_Stage]:
+    """A place for the files, which leaves nothing behind. Where data is shared, the model must stand beside it."""
+    private = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
+    model = private.with_name(f"{private.name}.onnx") if share_data else private / target.name
+    stage = _Stage(private, model, target, share_data, [])
+    try:
+        yield stage
+    except BaseException:
+        for name in stage.names:
+            (target.parent / name).unlink(missing_ok=True)
+        raise
+    finally:
+        model.unlink(missing_ok=True)
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def _publish(stage: _Stage) -> None:
+    for name in stage.names:
+        if not stage.share_data:
+            os.replace(stage.private / name, stage.target.parent / name)
+    os.replace(stage.model, stage.target)
+    _sync_folder(stage.target.parent)
+
+
+def _require_beside(target: Path, folder: str, sources: set[Path]) -> None:
+    if not sources:
+        raise UsageError("there is no data to share: the model has its weights in the .onnx file, or none")
+    if not os.path.samefile(target.parent, folder or "."):
+        raise UsageError(f"to share its data files, the output must stand in the model's own folder, '{folder or '.'}'")
+
+
+def _write(proto: ModelProto, folder: str, stage: _Stage, external: bool) -> None:
+    chunks = spliced(proto)
+    if external or length_of(chunks) > PROTOBUF_LIMIT:
+        out = moved_out(proto, folder, stage.share_data)
+        if out.chunks:
+            path = stage.data()
+            out.refer_to(path.name)
+            with open(path, "wb") as f:
+                write(out.chunks, f)
+                _sync(f)
+        chunks = spliced(out.proto)
+    with open(stage.model, "wb") as f:
+        write(chunks, f)
+        _sync(f)
+
+
+def _sync(f: BinaryIO) -> None:
+    f.flush()
+    os.fsync(f.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the rename itself to the disk, where the system allows it."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _own_data(target: Path) -> set[Path]:
+    """Data files beside an existing target that were written for it, and that no other model of the folder refers to.
+
+    They carry its name, and it refers to them.
+    """
+    prefix = f"{target.name}."
+    own = {p for p in _referred_to(target) if p.name.startswith(prefix) and p.suffix == ".data"}
+    for other in target.parent.glob("*.onnx") if own else ():
+        if other != target:
+            own -= _referred_to(other, unless=own)
+    return own
+
+
+def _referred_to(model: Path, unless: set[Path] | None = None) -> set[Path]:
+    """The data files in its own folder that a model file refers to; ``unless`` if it cannot be read."""
+    try:
+        found = data_files(light.parse(model), str(model.parent)) if model.exists() else set()
+    except (OSError, UnreadableModel):
+        return unless or set()
+    return {p for p in found if p.parent == model.parent}
