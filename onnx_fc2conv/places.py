@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .errors import UnreadableModel
 
+LARGE = 2**16  #: bytes; smaller tensors are brought into memory when a model is read
 KEY = f"onnx_fc2conv.{secrets.token_hex(16)}"  #: of the entry; drawn anew in every process, so that no file has it
 RAW_DATA = TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
 FLAT = tuple(
@@ -166,6 +167,23 @@ def bare(tensor: TensorProto) -> TensorProto:
         found.ClearField(name)
     if place is not None and place.said:
         found.data_location = TensorProto.DEFAULT
+    return found
+
+
+def brought_in(tensor: TensorProto) -> TensorProto:
+    """A tensor whose values were left somewhere, with them: in the field that they were in, or raw if they are moved.
+
+    Raises:
+        UnreadableModel: the file was changed meanwhile.
+    """
+    place, found = place_of(tensor), bare(tensor)
+    assert place is not None
+    if place.view is None and place.inline and place.field != RAW_DATA:
+        with open(place.open(), "rb") as f:
+            f.seek(place.offset)
+            found.MergeFromString(varint(place.field << 3 | 2) + varint(place.length) + f.read(place.length))
+    else:
+        found.raw_data = np.ascontiguousarray(place.values(tensor.data_type, tuple(tensor.dims))).tobytes()
     return found
 
 

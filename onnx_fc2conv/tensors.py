@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo
 
 from .errors import UnreadableModel
-from .places import Place, place_of
+from .places import LARGE, Place, View, bare, place_of, put
 
 
 def tensors(proto: ModelProto) -> Iterator[TensorProto]:
@@ -52,6 +53,24 @@ def where(tensor: TensorProto, folder: str) -> Place:
     path = external_path(tensor, folder)
     length = bytes_for(tensor.data_type, prod(tensor.dims)) or 0
     return Place(str(path), ExternalDataInfo(tensor).offset or 0, length)
+
+
+def moved(tensor: TensorProto, folder: str, view: View, dims: tuple[int, ...]) -> TensorProto | None:
+    """A tensor with other dims whose values are those of a large one, listed in another order, and left where they are.
+
+    ``None`` if they are in memory, or of a type whose elements are no whole bytes: then they are to be read.
+    """
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return None
+    place = where(tensor, folder)
+    size = prod(dims) * np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+    if place.view is not None or not place.plain_field or not place.length == size >= LARGE:
+        return None
+    found = bare(tensor)
+    del found.dims[:]
+    found.dims.extend(dims)
+    put(found, replace(place, view=view))
+    return found
 
 
 def bytes_for(data_type: int, count: int) -> int | None:

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 
 from ..errors import BatchBaked
 from ..ops import Array
+from ..places import View, scaled
 from ..rewrite import Unread, Windowed
 from .grids import ratio
 from .integers import dequantised
@@ -224,17 +226,40 @@ def _kernel(
     if as_stored and scale is None and stored is None:
         return op.with_dims(array, dims)
     which = None if weight.which is None else weight.which.tobytes()
-    scaled = None if scale is None else scale.tobytes()
-    key = (weight.transposed, weight.alpha, dims, order.tobytes(), which, weight.part, weight.made_by, scaled)
+    factors = None if scale is None else scale.tobytes()
+    key = (weight.transposed, weight.alpha, dims, order.tobytes(), which, weight.part, weight.made_by, factors)
     arrange = partial(_arranged, weight=weight, dims=dims, order=order, rows=rows, scale=scale)
     if stored is not None and weight.alpha == 1 and np.unique(order).size == order.size == size:
         integers = stored.arranged(op, arrange, key, 0 if weight.transposed else 1, rows)
         if integers is not None:
             return integers
-    values = array.values
-    if weight.alpha != 1:
-        values = (values * np.asarray(weight.alpha, values.dtype)).astype(values.dtype)
-    return op.constant(arrange(values), array.name, *key)
+    view = view_of(weight, dims, order) if scale is None and stored is None and rows == 1 else None
+    moved = op.moved(array, view, dims, key) if view is not None else None
+    if moved is not None:
+        return moved
+    return op.constant(arrange(scaled(array.values, weight.alpha)), array.name, *key)
+
+
+def view_of(weight: Weight, dims: tuple[int, ...], order: np.ndarray) -> View | None:
+    """How a matrix is listed as a kernel, where that takes no more than its axes in another order.
+
+    Args:
+        weight: the matrix.
+        dims: of the kernel, units first.
+        order: where in the window each feature is.
+    """
+    if len(weight.array.shape) != 2 or weight.which is not None or weight.part is not None:
+        return None
+    features, first = dims[1:], 1 if weight.transposed else 0
+    places = np.arange(int(np.prod(features))).reshape(features)
+    for axes in permutations(range(len(features))):
+        if np.array_equal(places.transpose(axes).ravel(), order.ravel()):
+            listed = tuple(features[a] for a in axes)
+            perm = tuple(axes.index(a) + first for a in range(len(features)))
+            if weight.transposed:
+                return View((weight.units, *listed), (0, *perm), weight.alpha)
+            return View((*listed, weight.units), (len(listed), *perm), weight.alpha)
+    return None
 
 
 def _arranged(

@@ -12,6 +12,7 @@ from onnx import NodeProto, TensorProto, defs, helper, numpy_helper
 from ..dtypes import fc_refusal, numpy_type
 from ..errors import Unliftable
 from ..ops import Array, Op
+from ..places import View
 from ..plan import Cause
 from ..rewrite import Affine, Windowed
 from .shared import Repeated, RunTime, Shared, Side
@@ -166,28 +167,15 @@ class Rewriter:
 
     def with_dims(self, array: Array, dims: tuple[int, ...]) -> str:
         """The constant with other dims and the same bytes; they are not read. Itself, if the dims are its own."""
-        if tuple(dims) == array.shape:
-            return array.name
-        key = ("dims", array.name, tuple(dims))
-        if key not in self._shared.made:
-            if array.tensor is not None:
-                tensor = TensorProto()
-                tensor.CopyFrom(array.tensor)
-                del tensor.dims[:]
-                tensor.dims.extend(dims)
-            else:
-                tensor = numpy_helper.from_array(array.values.reshape(dims))
-            self._add(tensor, array.name, key)
-            if array.tensor is not None:
-                self._shared.rewrite.same_bytes.add(tensor.name)
-        return self._shared.made[key]
+        return self._shared.with_dims(array, dims)
+
+    def moved(self, array: Array, view: View, dims: tuple[int, ...], key: tuple[Any, ...]) -> str | None:
+        """A large constant with its values listed in another order; they are not read. ``None`` for a small one."""
+        return self._shared.moved(array, view, dims, key)
 
     def constant(self, values: np.ndarray, made_from: str, *key: Any) -> str:
         """A new constant; equal keys share one."""
-        full_key = ("values", made_from, *key) if key else ("ints", made_from, tuple(np.ravel(values).tolist()))
-        if full_key not in self._shared.made:
-            self._add(numpy_helper.from_array(np.ascontiguousarray(values)), made_from, full_key)
-        return self._shared.made[full_key]
+        return self._shared.constant(values, made_from, *key)
 
     def frozen(self, array: Array) -> Array:
         """A number that was computed from a shape, as the constant that it is for one window.
@@ -196,12 +184,6 @@ class Rewriter:
         """
         name = self.constant(array.values, array.name, "frozen", array.values.tobytes())
         return Array.of(name, array.values)
-
-    def _add(self, tensor: TensorProto, made_from: str, key: tuple[Any, ...]) -> None:
-        tensor.name = self._shared.names.fresh(f"{made_from}_lifted")
-        self._shared.rewrite.initializers.append(tensor)
-        self._shared.rewrite.made_from[tensor.name] = made_from
-        self._shared.made[key] = tensor.name
 
     def once(self, key: tuple[Any, ...], make: Callable[[], Windowed]) -> Windowed:
         """A value that several nodes may need: emitted for the first that asks."""

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from onnx import TensorProto, numpy_helper
+
 from ..emitter import Names
 from ..ops import Array
+from ..places import View
 from ..plan import Plan
 from ..rewrite import Rewrite, Windowed
+from ..tensors import moved
 
 
 @dataclass(frozen=True)
@@ -61,3 +66,44 @@ class Shared:
         self.made: dict[tuple[Any, ...], str] = {}
         self.spent: dict[tuple[Any, ...], Windowed] = {}
         self.reshaped: dict[str, Windowed] = {}
+
+    def with_dims(self, array: Array, dims: tuple[int, ...]) -> str:
+        """The name of a constant with other dims and the same bytes; its own, if the dims are."""
+        if tuple(dims) == array.shape:
+            return array.name
+        key = ("dims", array.name, tuple(dims))
+        if key not in self.made:
+            if array.tensor is not None:
+                tensor = TensorProto()
+                tensor.CopyFrom(array.tensor)
+                del tensor.dims[:]
+                tensor.dims.extend(dims)
+            else:
+                tensor = numpy_helper.from_array(array.values.reshape(dims))
+            self._add(tensor, array.name, key)
+            if array.tensor is not None:
+                self.rewrite.same_bytes.add(tensor.name)
+        return self.made[key]
+
+    def moved(self, array: Array, view: View, dims: tuple[int, ...], key: tuple[Any, ...]) -> str | None:
+        """The name of a large constant that lists the values of another in another order; ``None`` for a small one."""
+        full_key = ("values", array.name, *key)
+        if full_key not in self.made:
+            tensor = moved(array.tensor, self.model.folder, view, dims) if array.tensor is not None else None
+            if tensor is None:
+                return None
+            self._add(tensor, array.name, full_key)
+        return self.made[full_key]
+
+    def constant(self, values: np.ndarray, made_from: str, *key: Any) -> str:
+        """The name of a new constant; equal keys share one."""
+        full_key = ("values", made_from, *key) if key else ("ints", made_from, tuple(np.ravel(values).tolist()))
+        if full_key not in self.made:
+            self._add(numpy_helper.from_array(np.ascontiguousarray(values)), made_from, full_key)
+        return self.made[full_key]
+
+    def _add(self, tensor: TensorProto, made_from: str, key: tuple[Any, ...]) -> None:
+        tensor.name = self.names.fresh(f"{made_from}_lifted")
+        self.rewrite.initializers.append(tensor)
+        self.rewrite.made_from[tensor.name] = made_from
+        self.made[key] = tensor.name

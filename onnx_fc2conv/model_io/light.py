@@ -11,13 +11,13 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, helper
 
+from .. import places
 from ..errors import UnreadableModel
 from ..places import RAW_DATA, Place, put, version_of
 from ..tensors import bytes_for
 from .exchange import Chunks, exchanged
 from .wire import DELIMITED, File, fields
 
-LARGE = 2**16  #: bytes; smaller tensors are read
 BLOCK = 2**20  #: bytes that are read at once
 MOST_FIELDS = 256  #: of a tensor, whose dims have a field each
 PACKED = {
@@ -51,7 +51,7 @@ def _parsed(f: BinaryIO, path: str) -> ModelProto:
     def change(start: int, end: int) -> Chunks | None:
         return _without_values(source, start, end, path, version)
 
-    chunks = exchanged(source, change, lambda start, end: end - start >= LARGE)
+    chunks = exchanged(source, change, lambda start, end: end - start >= places.LARGE)
     proto: ModelProto = ModelProto.FromString(b"".join(c for c in chunks if isinstance(c, bytes)))
     return proto
 
@@ -61,7 +61,7 @@ def _without_values(source: File, start: int, end: int, path: str, version: tupl
     found = list(islice(fields(source, start, end), MOST_FIELDS + 1))
     if len(found) > MOST_FIELDS:  # values with a field for each
         return None
-    large = [f for f in found if f.number in PACKED and f.end - f.value >= LARGE]
+    large = [f for f in found if f.number in PACKED and f.end - f.value >= places.LARGE]
     if len(large) != 1 or any(f.number in ELSEWHERE for f in found):
         return None
     values = large[0]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from math import prod
 
-import numpy as np
 from onnx import ModelProto, TensorProto
 
-from ..places import KEY, RAW_DATA, Place, bare, place_of
+from ..places import KEY, RAW_DATA, Place, bare, brought_in, place_of
 from ..tensors import bytes_for, tensors
 from .exchange import Chunks, Hole, delimited, exchanged
 from .wire import Memory, fields
@@ -66,19 +65,6 @@ def whole(proto: ModelProto) -> ModelProto:
     found = ModelProto()
     found.CopyFrom(proto)
     for tensor in tensors(found):
-        place = place_of(tensor)
-        if place is not None:
-            _fill(tensor, place)
+        if place_of(tensor) is not None:
+            tensor.CopyFrom(brought_in(tensor))
     return found
-
-
-def _fill(tensor: TensorProto, place: Place) -> None:
-    """Bring the bytes of a tensor that were left in a file into it."""
-    rest = bare(tensor)
-    if place.view is None and place.field not in (0, RAW_DATA):
-        with open(place.open(), "rb") as f:
-            f.seek(place.offset)
-            rest.MergeFromString(delimited(place.field, place.length) + f.read(place.length))
-    else:
-        rest.raw_data = np.ascontiguousarray(place.values(tensor.data_type, tuple(tensor.dims))).tobytes()
-    tensor.CopyFrom(rest)

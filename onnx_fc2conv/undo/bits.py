@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
+from ..places import VALUES
 from ..tensors import bytes_for, read
 
-#: the fields of a TensorProto that hold its values, or say where they are
-DATA = tuple(
-    """float_data int32_data string_data int64_data raw_data double_data uint64_data external_data
-    data_location""".split()
-)
 SAMPLES, BLOCK = 16, 1024  #: blocks that a sample is made of, and the elements of each
 
 
@@ -74,7 +70,7 @@ def is_repeated(field: Any) -> bool:
 def without_data(tensor: TensorProto) -> TensorProto:
     """Everything that a tensor says but its values, which are not touched: to ask for bytes is to copy them."""
     bare = TensorProto()
-    for field in (f for f in TensorProto.DESCRIPTOR.fields if f.name not in DATA):
+    for field in (f for f in TensorProto.DESCRIPTOR.fields if f.name not in VALUES):
         if is_repeated(field):
             getattr(bare, field.name).extend(getattr(tensor, field.name))
         elif tensor.HasField(field.name) and field.message_type is not None:
@@ -88,7 +84,7 @@ def with_data(bare: TensorProto, data: TensorProto) -> None:
     """Give a tensor the values of another one, or the place where they are."""
     header = without_data(bare)
     bare.CopyFrom(data)
-    for field in (f for f in TensorProto.DESCRIPTOR.fields if f.name not in DATA):
+    for field in (f for f in TensorProto.DESCRIPTOR.fields if f.name not in VALUES):
         bare.ClearField(field.name)
     bare.MergeFrom(header)
 
@@ -100,8 +96,18 @@ def whole(values: np.ndarray) -> str:
 
 def sample(values: np.ndarray) -> str:
     """A digest of some of the values, so that gigabytes need not be read: training changes these too."""
-    starts = np.linspace(0, max(values.size - BLOCK, 0), SAMPLES).astype(np.int64)
+    return digest_of(values[which] for which in sampled(values.size))
+
+
+def sampled(size: int) -> Iterator[slice]:
+    """Which of so many values a sample is made of."""
+    for start in dict.fromkeys(np.linspace(0, max(size - BLOCK, 0), SAMPLES).astype(np.int64).tolist()):
+        yield slice(start, min(start + BLOCK, size))
+
+
+def digest_of(blocks: Iterable[np.ndarray]) -> str:
+    """A digest of the values in several blocks."""
     found = hashlib.sha256()
-    for start in dict.fromkeys(starts.tolist()):
-        found.update(np.ascontiguousarray(values[start : start + BLOCK]).data)
+    for block in blocks:
+        found.update(np.ascontiguousarray(block).data)
     return found.hexdigest()[:32]

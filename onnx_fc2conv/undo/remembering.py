@@ -13,10 +13,12 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from ..conversion import Conversion
 from ..dtypes import numpy_type
 from ..ops import FULLY_CONNECTED, Op, title
+from ..places import brought_in, place_of
 from ..plan import Plan
 from ..rewrite import Rewrite
 from . import moves
 from .bits import bits, inside, is_repeated, listed, size_of, value_names, whole, with_data, without_data
+from .left import is_typed, known
 from .recipes import Recipe, divided, same_values
 from .record import METADATA_KEY, Lost, Record, Run
 from .skeleton import digest
@@ -105,11 +107,13 @@ class _Recorder:
             recipe = self._recipe(tensor, names[i])
             if recipe is not None:
                 recipes[i] = recipe
-                if not tensor.HasField("raw_data") and tensor.data_location != TensorProto.EXTERNAL:
+                if is_typed(tensor):
                     typed.append(i)
                 bare.CopyFrom(without_data(tensor))
             elif not self._may_store(tensor):
                 return None
+            elif place_of(tensor) is not None:
+                bare.CopyFrom(brought_in(tensor))
             elif tensor.data_location == TensorProto.EXTERNAL:
                 values = bits(tensor, self._folder)
                 bare.CopyFrom(without_data(tensor))
@@ -122,6 +126,10 @@ class _Recorder:
         made = self._made_from.get(name, [])
         if not made and size_of(target) <= SMALL:
             return None
+        for source, _ in made:
+            recipe = known(target, source, self._new, self._folder)
+            if recipe is not None:
+                return recipe
         for source, same in made:
             if same and source.fits(target, self._new) and self._conversion.plan.model.proto is self._original:
                 values = source.bits(self._new, self._folder)

@@ -13,6 +13,7 @@ from ..dtypes import numpy_type
 from ..errors import UnreadableModel
 from ..ops import Model
 from .bits import bits, listed, size_of, value_names, whole, with_data, without_data
+from .left import left_where_it_is
 from .recipes import Recipe
 from .record import DAMAGE, METADATA_KEY, Lost, Record, Run, damaged
 from .restored import IDENTICAL, RECORDED, SAMPLED, Edited, Restored, Row
@@ -129,6 +130,8 @@ class _Restoring:
             self.inexact[name or HIDDEN] = f"divided by the factor {recipe.divisor:g} that was folded into it"
         if recipe.source.dims is None and not recipe.moves and recipe.divisor is None:
             with_data(target, source)
+            return
+        if trusted and not typed and left_where_it_is(target, recipe, source, self.model.folder):
             return
         made = recipe.made(values, numpy_type(target.data_type), trusted)
         _fill(target, made, typed)
