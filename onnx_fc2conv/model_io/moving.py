@@ -25,7 +25,7 @@ Index = tuple["int | slice", ...]
 
 
 def moved(place: Place, view: View, elem_type: int) -> Iterator[np.ndarray]:
-    """The values of a view of a tensor, flat, in blocks.
+    """The values of a view of a tensor, flat, in blocks; each is to be used before the next is asked for.
 
     Args:
         place: where the stored values are; raw, and of a type whose elements are whole bytes.
@@ -36,17 +36,17 @@ def moved(place: Place, view: View, elem_type: int) -> Iterator[np.ndarray]:
     if not prod(view.dims):
         return
     start = place.offset - place.offset % mmap.ALLOCATIONGRANULARITY
-    with (
-        open(place.open(), "rb") as f,
-        mmap.mmap(f.fileno(), place.offset + place.length - start, access=mmap.ACCESS_READ, offset=start) as mapped,
-    ):
-        dims, perm = merged(view.dims, view.perm)
-        stored = np.frombuffer(mapped, dtype, prod(dims), place.offset - start).reshape(dims)
-        try:
-            for index in _strips(dims, perm, dtype.itemsize):
-                yield scaled(_turned(stored, index, perm, mapped), view.factor)
-        finally:
-            del stored  # a mapping that is looked at cannot be closed
+    with open(place.open(), "rb") as f:
+        size = place.offset + place.length - start
+        mapped = mmap.mmap(f.fileno(), size, access=mmap.ACCESS_READ, offset=start)  # goes with the last view of it
+    dims, perm = merged(view.dims, view.perm)
+    stored = np.frombuffer(mapped, dtype, prod(dims), place.offset - start).reshape(dims)
+    room = np.empty(0, dtype)
+    for index in _strips(dims, perm, dtype.itemsize):
+        part = stored[index]
+        room = np.empty(part.size, dtype) if room.size < part.size else room
+        _turn(part, room[: part.size].reshape([part.shape[a] for a in perm]), perm, mapped)
+        yield scaled(room[: part.size], view.factor)
 
 
 def merged(dims: tuple[int, ...], perm: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -79,13 +79,12 @@ def _strips(dims: tuple[int, ...], perm: tuple[int, ...], itemsize: int) -> Iter
             yield tuple(index)
 
 
-def _turned(stored: np.ndarray, index: Index, perm: tuple[int, ...], mapped: mmap.mmap) -> np.ndarray:
-    """A part of the stored values with its axes in another order; pages that are done with are let go."""
-    part = stored[index]
+def _turn(part: np.ndarray, turned: np.ndarray, perm: tuple[int, ...], mapped: mmap.mmap) -> None:
+    """Write a part of the stored values with its axes in another order; pages that are done with are let go."""
     if part.ndim < 2:
-        return np.array(part).reshape(-1)
-    found = np.empty([part.shape[a] for a in perm], part.dtype)
-    into = found.transpose(np.argsort(perm))
+        turned[...] = part
+        return
+    into = turned.transpose(np.argsort(perm))
     rows = max(1, TILE // (part[:1].nbytes or 1))
     tile = np.empty((min(rows, len(part)), *part.shape[1:-1], part.shape[-1] + PADDING // part.itemsize), part.dtype)
     for start in range(0, len(part), rows):
@@ -94,7 +93,6 @@ def _turned(stored: np.ndarray, index: Index, perm: tuple[int, ...], mapped: mma
         copied[...] = block
         into[start : start + rows] = copied
         _let_go(mapped)
-    return found.reshape(-1)
 
 
 def _let_go(mapped: mmap.mmap) -> None:
