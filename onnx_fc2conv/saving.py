@@ -50,15 +50,21 @@ class Saveable(Generic[R]):
         """
         return model_io.whole(self.light)
 
-    def save(self, path: Any) -> None:
+    def save(self, path: Any, share_data: bool = False) -> None:
         """Write the model: all of it, or nothing.
 
+        Args:
+            path: of the file.
+            share_data: where the weights are external data and the file stands beside them, refer to the same data
+                files, and write only what is in none of them. They must then be kept as long as either model is.
+
         Raises:
-            UsageError: the target cannot be written, or is the input itself.
+            UsageError: the target cannot be written, or is the input itself, or there is no data beside it to share.
             VerificationFailed: what lies on the disk is not accepted by the runtime that checked the model.
         """
         target = model_io.Target.of(path, self.source)
-        with model_io.staged(target, self.__dict__.get("model", self.light), self.folder) as staged:
+        proto = self.__dict__.get("model", self.light)
+        with model_io.staged(target, proto, self.folder, share_data) as staged:
             if self.report.verified:
                 from .verification import require_loads
 

@@ -25,9 +25,11 @@ def run(source: str, target: str | None, settings: Settings) -> int:
     else:
         model_io.Target.of(target, source)
         require_apart(target, settings.report)
+        if settings.share_data:
+            model_io.require_shareable(target, source)
         with Progress(settings.quiet) as progress:
             result = pipeline.convert(source, settings, progress)
-            result.save(target)
+            result.save(target, settings.share_data)
         report = result.report
     if settings.report is not None:
         as_markdown = settings.report.lower().endswith(".md")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from onnx import ModelProto, TensorProto
 
@@ -20,6 +20,7 @@ from . import light
 from .copying import write
 from .exchange import length_of
 from .outside import moved_out
+from .reading import file_of
 from .splicing import spliced
 from .writing import Target
 
@@ -131,6 +132,18 @@ def _require_beside(target: Path, folder: str, sources: set[Path]) -> None:
         raise UsageError("there is no data to share: the model has its weights in the .onnx file, or none")
     if not os.path.samefile(target.parent, folder or "."):
         raise UsageError(f"to share its data files, the output must stand in the model's own folder, '{folder or '.'}'")
+
+
+def require_shareable(target: Any, source: Any) -> None:
+    """Refuse, before any work is done, what ``share_data`` would refuse in the end.
+
+    Raises:
+        UsageError: the source has no external data, or the target does not stand beside it.
+        UnreadableModel: the source cannot be read.
+    """
+    path = file_of(source)
+    folder = str(path.parent)
+    _require_beside(Path(target), folder, data_files(light.parse(path), folder))
 
 
 def _write(proto: ModelProto, folder: str, stage: _Stage, external: bool) -> None:

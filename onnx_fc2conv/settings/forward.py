@@ -13,6 +13,7 @@ from .options import (
     report_option,
     require_valid,
     runtime_option,
+    share_data_option,
     verify_option,
 )
 
@@ -77,6 +78,7 @@ class Settings:
         count=True,
         metavar="N",
     )
+    share_data: bool = share_data_option()
     report: str | None = report_option()
     quiet: bool = quiet_option()
 

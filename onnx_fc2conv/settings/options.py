@@ -40,6 +40,15 @@ def runtime_option() -> Any:
     )
 
 
+def share_data_option() -> Any:
+    """Whether the output refers to the input's data files."""
+    return option(
+        False,
+        "where the weights are external data and OUT stands beside them: refer to the same data files, and write only "
+        "what is in none of them",
+    )
+
+
 def report_option() -> Any:
     """A file for the report."""
     return option(None, "also write the report to FILE (.json, or .md for Markdown)", metavar="FILE")

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .options import Size, option, quiet_option, report_option, require_valid, runtime_option, verify_option
+from .options import (
+    Size,
+    option,
+    quiet_option,
+    report_option,
+    require_valid,
+    runtime_option,
+    share_data_option,
+    verify_option,
+)
 
 FORMS = ("matmul", "dense")  #: what a Conv becomes
 MAX_BYTES = 2**31
@@ -51,6 +60,7 @@ class ReverseSettings:
     )
     verify: bool = verify_option()
     runtime: str = runtime_option()
+    share_data: bool = share_data_option()
     report: str | None = report_option()
     quiet: bool = quiet_option()
 
