@@ -12,8 +12,9 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo
 
+from . import places
 from .errors import UnreadableModel
-from .places import LARGE, Place, View, bare, place_of, put
+from .places import Place, View, bare, place_of, put
 
 
 def tensors(proto: ModelProto) -> Iterator[TensorProto]:
@@ -64,7 +65,7 @@ def moved(tensor: TensorProto, folder: str, view: View, dims: tuple[int, ...]) -
         return None
     place = where(tensor, folder)
     size = prod(dims) * np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
-    if place.view is not None or not place.plain_field or not place.length == size >= LARGE:
+    if place.view is not None or not place.plain_field or not place.length == size >= places.LARGE:
         return None
     found = bare(tensor)
     del found.dims[:]
