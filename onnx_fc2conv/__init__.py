@@ -12,13 +12,15 @@ and back: convolutions as matrix products (``convolution_to_matmul``), and a con
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel, UsageError, VerificationFailed
 from .settings import ReverseSettings, Settings
 
+TYPE_CHECKING = False  # ``typing`` takes longer than ``argparse``
 if TYPE_CHECKING:
+    from typing import Any
+
     from .findings import Finding, Findings
     from .geometry import Geometry, Grid
     from .pipeline import Result, read_geometry
