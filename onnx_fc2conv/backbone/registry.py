@@ -37,7 +37,7 @@ class Trace:
     ties: Ties
     maps: dict[str, FeatureMap]
     readings: Readings
-    causes: list[Cause] = field(default_factory=list)
+    causes: dict[Cause, None] = field(default_factory=dict)
     shadows: dict[str, Dims] = field(default_factory=dict)
     unbaked: dict[int, Replacement] = field(default_factory=dict)
     keep_pools: bool = False
@@ -56,9 +56,7 @@ class Trace:
 
     def blame(self, op: Op, kind: Kind, detail: str) -> None:
         """Note a cause."""
-        cause = Cause(str(op), kind, detail)
-        if cause not in self.causes:
-            self.causes.append(cause)
+        self.causes[Cause(str(op), kind, detail)] = None
 
     def ints(self, op: Op, i: int, what: str) -> list[int]:
         """The i-th input as constant integers, refused where it is not a constant."""
