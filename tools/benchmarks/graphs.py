@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 CHANNELS = 4
 SIZE = 16  #: pixels, height and width
-PER_BLOCK = 4  #: nodes
+PER_BLOCK, PER_GATE = 4, 6  #: nodes
 
 
 def residual(count: int, unsorted: bool = False) -> ModelProto:
@@ -22,9 +22,8 @@ def residual(count: int, unsorted: bool = False) -> ModelProto:
     """
     rng = np.random.default_rng(count)
     weights = {"kernel": integers(rng, (CHANNELS, CHANNELS, 3, 3)), "fc": integers(rng, (CHANNELS * 16, 3))}
-    value, nodes = "x", [_conv("x", "stem", "stem_kernel", strides=[4, 4], pads=[0] * 4)]
+    value, nodes = "stem", [_conv("x", "stem", "stem_kernel", strides=[4, 4], pads=[0] * 4)]
     weights["stem_kernel"] = integers(rng, (CHANNELS, 3, 4, 4))
-    value = "stem"
     for i in range((count - 3) // PER_BLOCK):
         nodes += [
             _conv(value, f"a{i}", "kernel"),
@@ -57,10 +56,35 @@ def many_weights(count: int) -> ModelProto:
     return model
 
 
+def gated(count: int) -> ModelProto:
+    """Squeeze-and-excitation blocks, whose pools look like the start of a head at first."""
+    rng = np.random.default_rng(count)
+    weights = {"kernel": integers(rng, (CHANNELS, CHANNELS, 3, 3)), "fc": integers(rng, (CHANNELS * 16, 3))}
+    weights |= {
+        "stem_kernel": integers(rng, (CHANNELS, 3, 4, 4)),
+        "gate": integers(rng, (CHANNELS, CHANNELS, 1, 1)) / 64,
+    }
+    value, nodes = "stem", [_conv("x", "stem", "stem_kernel", strides=[4, 4], pads=[0] * 4)]
+    for i in range((count - 3) // PER_GATE):
+        nodes += [
+            _conv(value, f"a{i}", "kernel"),
+            helper.make_node("GlobalAveragePool", [f"a{i}"], [f"p{i}"], name=f"pool_{i}"),
+            _conv(f"p{i}", f"b{i}", "gate", pads=[0] * 4),
+            helper.make_node("Sigmoid", [f"b{i}"], [f"g{i}"], name=f"sigmoid_{i}"),
+            helper.make_node("Mul", [f"a{i}", f"g{i}"], [f"s{i}"], name=f"mul_{i}"),
+            helper.make_node("Tanh", [f"s{i}"], [f"t{i}"], name=f"tanh_{i}"),
+        ]
+        value = f"t{i}"
+    nodes.append(helper.make_node("Flatten", [value], ["flat"], name="flatten"))
+    nodes.append(helper.make_node("Gemm", ["flat", "fc"], ["y"], name="fc"))
+    return _model(nodes, weights)
+
+
 GRAPHS: dict[str, Callable[[int], ModelProto]] = {
     "residual blocks": residual,
     "the same, unsorted": lambda count: residual(count, unsorted=True),
     "a weight and a bias for each Conv": many_weights,
+    "squeeze-and-excitation blocks": gated,
 }
 
 
