@@ -12,17 +12,46 @@ and back: convolutions as matrix products (``convolution_to_matmul``), and a con
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from . import checkup, pipeline, reverse, reverting
 from ._version import __version__
 from .errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel, UsageError, VerificationFailed
-from .findings import Finding, Findings
-from .geometry import Geometry, Grid
-from .pipeline import Result, read_geometry
-from .report import Report, ReverseReport
-from .reverse import Reversed
 from .settings import ReverseSettings, Settings
+
+TYPE_CHECKING = False  # ``typing`` takes longer than ``argparse``
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .findings import Finding, Findings
+    from .geometry import Geometry, Grid
+    from .pipeline import Result, read_geometry
+    from .report import Report, ReverseReport
+    from .reverse import Reversed
+else:
+    #: where the names are that need onnx or numpy, which a command's ``--help`` does not wait for (PEP 562)
+    _PLACES = {
+        "Finding": "findings",
+        "Findings": "findings",
+        "Geometry": "geometry",
+        "Grid": "geometry",
+        "Report": "report",
+        "Result": "pipeline",
+        "ReverseReport": "report",
+        "Reversed": "reverse",
+        "read_geometry": "pipeline",
+    }
+
+    def __getattr__(name: str) -> Any:
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f".{_PLACES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_PLACES})
+
 
 __all__ = [
     "Fc2ConvError",
@@ -69,10 +98,8 @@ def convert(
 
     Args:
         source: a path, an ``onnx.ModelProto``, or an ``onnx_graphsurgeon.Graph``.
-        sizes: enlarged sizes in pixels, height first, to verify at, for every image input alike; default: two of the
-            form trained + n * stride.
-        global_pool: ``"window"``: a pool over the whole map becomes a pool over the window, so every window has its own
-            answer; ``"keep"``: it stays global, so there is one answer whatever the image's size is.
+        sizes: enlarged sizes of every image input, height first, to verify at; default: two, trained + n * stride.
+        global_pool: ``"window"``: a pool over the whole map becomes one over the window; ``"keep"``: it stays global.
         stride: answers every so many pixels (8, or (8, 4), height first), which must divide the effective stride.
         dynamic_batch: free the batch axis too, wherever its size was written into the model.
         output: the form of each output. ``"map"``: ``[N, K, GH, GW]``, the grid axes appended; ``"rows"``:
@@ -80,11 +107,9 @@ def convert(
             pooled to ``[N, K]``.
         verify: run the checks; without them the report says "NOT verified".
         require_exact: refuse models whose answers can differ from the original's on image crops.
-        runtime: what runs the checks, ``"onnxruntime"`` or ``"reference"`` (onnx.reference: slow, takes float64 and
-            bfloat16 too).
+        runtime: what runs the checks, ``"onnxruntime"`` or ``"reference"`` (slow; takes float64 and bfloat16 too).
         static: change no size: every FC becomes a Conv, and all inputs and outputs keep their names, types and shapes.
-        max_kernel, max_channels: split every Conv that is written into smaller exact ones, of at most so large a kernel
-            along an axis and so many input or output channels.
+        max_kernel, max_channels: split every Conv into exact ones of at most such a kernel, and so many channels.
 
     Returns:
         The converted model, the report, and the geometry of every output; of a static conversion, of none.
@@ -96,6 +121,8 @@ def convert(
         VerificationFailed: a check found a difference.
         UsageError: an option does not fit the model.
     """
+    from . import pipeline
+
     settings = Settings(
         sizes=tuple(tuple(s) for s in sizes),
         global_pool=global_pool,
@@ -131,6 +158,8 @@ def inspect(
     max_channels: int | None = None,
 ) -> Report:
     """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
+    from . import pipeline
+
     settings = Settings(
         global_pool=global_pool,
         stride=_per_axis(stride),
@@ -155,6 +184,8 @@ def check(source: Any, *, size: Iterable[int] | None = None) -> Findings:
         NothingToConvert: there is no image input.
         Fc2ConvError: the model cannot be read.
     """
+    from . import checkup
+
     return checkup.check(source, Settings(sizes=() if size is None else (tuple(size),)))
 
 
@@ -183,6 +214,8 @@ def verify(
         VerificationFailed: a check found a difference.
         Fc2ConvError: the original could not have been converted, or a file cannot be read.
     """
+    from . import pipeline
+
     settings = Settings(
         sizes=tuple(tuple(s) for s in sizes),
         global_pool=global_pool,
@@ -241,6 +274,8 @@ def convolution_to_matmul(
         VerificationFailed: a check found a difference.
         UsageError: an option does not fit the model.
     """
+    from . import reverse
+
     settings = ReverseSettings(
         form=form,
         sizes=tuple(tuple(s) for s in sizes),
@@ -276,5 +311,7 @@ def revert(
         VerificationFailed: a check found a difference.
         UsageError: what the model says of its original is damaged, or the size does not fit.
     """
+    from . import reverting
+
     sizes = () if size is None else (tuple(size),)
     return reverting.revert(source, ReverseSettings(revert=True, sizes=sizes, verify=verify, runtime=runtime))

@@ -26,8 +26,8 @@ def assemble(model: Model, rewrite: Rewrite) -> ModelProto:
     del graph.node[:]
     graph.node.extend(node for node, _ in kept)
     needed = {name for _, reads in kept for name in reads} | set(model.outputs)
-    used_before = set(model.consumers) | set(model.outputs)
-    gone = {t.name for t in graph.initializer if t.name in used_before - needed}
+    unneeded = (set(model.consumers) | set(model.outputs)) - needed
+    gone = {t.name for t in graph.initializer if t.name in unneeded}
     _exchange_initializers(graph, rewrite, gone, needed)
     _list_as_inputs(model, rewrite, graph, gone)
     _drop_stale_annotations(graph)
@@ -42,12 +42,13 @@ def _live(model: Model, rewrite: Rewrite) -> list[tuple[NodeProto, list[str]]]:
     """
     graph = model.proto.graph
     nodes: list[tuple[NodeProto, list[str], bool]] = []
+    used_before = {*model.consumers, *model.outputs}
     stale: dict[str, Op] = {}  # values that follow from the shape of a value that is another one now
     for op in model.ops:
         if op.index in rewrite.replaced:
             nodes += [(n, [i for i in n.input if i], False) for n in rewrite.replaced[op.index]]
         else:
-            unused_before = not any(o in model.consumers or o in model.outputs for o in op.outputs)
+            unused_before = used_before.isdisjoint(op.outputs)
             lifted = any(name in rewrite.values for name in op.reads())
             stale |= {o: op for o in op.outputs if lifted}
             nodes.append((graph.node[op.index], list(op.reads()), unused_before and not lifted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
@@ -19,10 +20,10 @@ from .places import Place, View, bare, place_of, put
 
 def tensors(proto: ModelProto) -> Iterator[TensorProto]:
     """All tensors with weights, wherever they are: initializers, node attributes, subgraphs, functions."""
-    waiting = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
+    waiting = deque([*proto.graph.node, *(node for function in proto.functions for node in function.node)])
     yield from proto.graph.initializer
     while waiting:
-        for attribute in waiting.pop(0).attribute:
+        for attribute in waiting.popleft().attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors

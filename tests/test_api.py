@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -91,10 +94,10 @@ def test_converting_twice_is_refused_as_nothing_to_convert() -> None:
 
 
 def test_keywords_are_the_options() -> None:
-    """What only concerns the terminal (a report file, silence) is no keyword, nor is what has a function of its own."""
+    """What only concerns the terminal (a report file, silence) is none, nor what has a function, or is one of ``save``."""
     keywords = [p.name for p in inspect.signature(fc2conv.convert).parameters.values() if p.kind is p.KEYWORD_ONLY]
     defaults = {f.name: f.default for f in fields(Settings)}
-    assert set(defaults) - set(keywords) == {"check", "report", "quiet"}
+    assert set(defaults) - set(keywords) == {"check", "report", "quiet", "share_data"}
     for name in keywords:
         assert inspect.signature(fc2conv.convert).parameters[name].default == defaults[name]
 
@@ -107,6 +110,49 @@ def test_the_public_names_exist() -> None:
     for name in ("convert", "inspect", "verify"):
         assert inspect.isfunction(getattr(fc2conv, name))
         assert getattr(fc2conv, name).__doc__
+
+
+def in_a_new_interpreter(code: str) -> str:
+    """What some code prints where nothing of the package was used before."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_names_that_come_late_are_there_for_whoever_looks() -> None:
+    late = "Finding Findings Geometry Grid Report Result ReverseReport Reversed read_geometry".split()
+    begin = "import onnx_fc2conv as f, sys; "
+    listed = f"{begin}print(set({late!r}) <= set(dir(f)) & set(f.__all__))"
+    assert in_a_new_interpreter(listed) == "True"
+    assert in_a_new_interpreter(f"{begin}print(all(getattr(f, n).__name__ == n for n in {late!r}))") == "True"
+    assert in_a_new_interpreter(
+        f"{begin}print('onnx' in sys.modules, f.Report is f.Report, 'onnx' in sys.modules)"
+    ) == ("False True True")
+    assert in_a_new_interpreter("from onnx_fc2conv import *; print(convert.__name__, Result.__name__)") == (
+        "convert Result"
+    )
+    page = in_a_new_interpreter("import onnx_fc2conv; help(onnx_fc2conv)")
+    assert all(f"class {name}(" in page for name in late if name[0].isupper())
+    assert "read_geometry(path: " in page
+    assert "convert(source: " in page
+
+
+def test_a_name_that_does_not_exist_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="module 'onnx_fc2conv' has no attribute 'konvert'"):
+        fc2conv.konvert  # noqa: B018
+    assert not hasattr(fc2conv, "_PLACES_")
+
+
+def test_type_checkers_and_the_interpreter_know_the_same_late_names() -> None:
+    tree = ast.parse(Path(str(fc2conv.__file__)).read_text(encoding="utf-8"))
+    (checked,) = (node for node in tree.body if isinstance(node, ast.If))
+    known = {
+        alias.name: node.module
+        for node in checked.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if node.level
+    }
+    assert known == fc2conv._PLACES
 
 
 def test_names_stay_functions_after_everything_was_imported(tmp_path: Path) -> None:

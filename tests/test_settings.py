@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from onnx_fc2conv import UsageError
 from onnx_fc2conv.settings import Settings, parse_size, parse_stride
+from onnx_fc2conv.settings.late import Late
+from onnx_fc2conv.settings.options import option as an_option
 
 SIZES = {
     "512x1024": (512, 1024),
@@ -139,6 +142,51 @@ def test_settings_refuse(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         Settings(**options)
     assert caught.value.exit_code == 2
+
+
+def made_by_several(count: int) -> list[Settings]:
+    """Instances of a class of options that no one has used before, each by a thread of its own."""
+    together, found = Barrier(count), list[Any]()
+
+    class Fresh(Late):
+        number: int = an_option(1, "a number")
+
+    def make() -> None:
+        together.wait()
+        found.append(Fresh(number=7))
+
+    threads = [Thread(target=make) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_settings_become_dataclasses_when_they_are_needed() -> None:
+    class Fresh(Late):
+        number: int = an_option(1, "a number", metavar="N")
+        words: tuple[str, ...] = an_option((), "words")
+
+    assert (Fresh.number, Fresh.words, list(Fresh.OPTIONS)) == (1, (), ["number", "words"])
+    assert "__init__" not in vars(Fresh)
+    assert [(f.name, f.default, dict(f.metadata)) for f in fields(Fresh)] == [
+        ("number", 1, {"help": "a number", "metavar": "N"}),
+        ("words", (), {"help": "words"}),
+    ]
+    first, second = Fresh(2, words=("a",)), replace(Fresh(2), words=("a",))
+    assert first == second
+    assert hash(first) == hash(second)
+    assert repr(first).endswith("Fresh(number=2, words=('a',))")
+    assert (Fresh().number, Fresh.number) == (1, 1)
+    with pytest.raises(TypeError, match="'nothing'"):
+        Fresh(nothing=1)  # type: ignore[call-arg]
+    assert not is_dataclass(Late)
+
+
+def test_several_threads_may_need_them_at_once() -> None:
+    for _ in range(20):
+        assert [s.number for s in made_by_several(8)] == [7] * 8  # type: ignore[attr-defined]
 
 
 def test_settings_cannot_be_changed_later() -> None:

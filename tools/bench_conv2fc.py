@@ -1,6 +1,6 @@
 """Time and memory of convolutions as matrix products, against the same convolutions as they are, in one run.
 
-``python tools/bench_conv2fc.py`` prints a Markdown table: for each form the bytes of the weights, the peak memory of a
+``python -m tools.bench_conv2fc`` prints a Markdown table: for each form the bytes of the weights, the peak memory of a
 process that loads and runs the model beyond that of one that only imports onnxruntime, and the time of one image
 relative to the original. Times are medians of runs that take turns (A B C A B C ..), in default sessions.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_fc2conv import Unliftable, convolution_to_matmul
 from onnx_fc2conv.report import percent
+from tools.benchmarks.tables import print_head, print_row, size
 
 MODELS = Path(__file__).parent.parent / "models"
 FORMS = ("Conv", "matmul", "dense")
@@ -164,12 +164,6 @@ def peak(model: ModelProto) -> int:
     return int(done.stdout)
 
 
-def size(n: int) -> str:
-    """``1.2 MB``."""
-    value, unit = (n / 1e9, "GB") if n >= 1e9 else (n / 1e6, "MB") if n >= 1e5 else (n / 1e3, "kB")
-    return f"{value:.4g} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
-
-
 def rows(case: Case, forms: Sequence[str] = FORMS) -> list[tuple[str, ...]]:
     """The table's rows of one case."""
     all_forms = [made(case, form) for form in forms]
@@ -192,12 +186,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", metavar="TEXT", default="", help="measure only cases whose name holds TEXT")
     arguments = parser.parse_args(argv)
-    print(f"onnxruntime {ort.__version__}, {os.cpu_count()} cores, {platform.machine()}\n")
-    print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
+    print_head(COLUMNS)
     for case in CASES:
         if arguments.only in case.name:
             for row in rows(case):
-                print("| " + " | ".join(row) + " |", flush=True)
+                print_row(row)
     return 0
 
 

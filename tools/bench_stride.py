@@ -1,6 +1,6 @@
 """Time of denser answers, ``--stride S``, against running the plain conversion on shifted copies, in one run.
 
-``python tools/bench_stride.py`` prints a Markdown table. Shift-and-stitch (Long, Shelhamer, Darrell, 2015) gives such
+``python -m tools.bench_stride`` prints a Markdown table. Shift-and-stitch (Long, Shelhamer, Darrell, 2015) gives such
 answers without any change of the network: of an effective stride E the plain conversion runs on the (E / S)^2 copies
 of the image that begin 0, S, 2 S, .. pixels further on, and the grids are interleaved. Times are medians of runs that
 take turns (A B C A B C ..), in default sessions, relative to one run of the plain conversion. Where the network is
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
-import platform
 import statistics
 import sys
 import time
@@ -26,6 +24,7 @@ import onnxruntime as ort
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 import onnx_fc2conv as fc2conv
+from tools.benchmarks.tables import print_head, print_row
 
 MODELS = Path(__file__).parent.parent / "models"
 SECONDS = 3.0  #: that all runs of one way take, about
@@ -172,12 +171,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", metavar="TEXT", default="", help="measure only cases whose name holds TEXT")
     arguments = parser.parse_args(argv)
-    print(f"onnxruntime {ort.__version__}, {os.cpu_count()} cores, {platform.machine()}\n")
-    print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
+    print_head(COLUMNS)
     for case in CASES:
         if arguments.only in case.name:
             for row in rows(case):
-                print("| " + " | ".join(row) + " |", flush=True)
+                print_row(row)
     return 0
 
 

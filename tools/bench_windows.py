@@ -1,6 +1,6 @@
 """A picture in one pass, against its windows one by one: the image's crops, and the feature map's. In one run.
 
-``python tools/bench_windows.py`` prints a Markdown table for the detector of dresses on 512 x 1024 pixels. What cuts
+``python -m tools.bench_windows`` prints a Markdown table for the detector of dresses on 512 x 1024 pixels. What cuts
 the windows is timed too. Times are medians of rounds in which all ways take turns, in default sessions on the CPU.
 Every way gives the same answers, which is checked first.
 """
@@ -8,8 +8,6 @@ Every way gives the same answers, which is checked first.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import time
@@ -22,6 +20,7 @@ import onnxruntime as ort
 from onnx import ModelProto, helper
 
 from onnx_fc2conv import Grid, convert
+from tools.benchmarks.tables import print_head, print_row
 
 MODEL = Path(__file__).parent.parent / "models" / "dress_64x128.onnx"
 SIZE = (512, 1024)
@@ -128,10 +127,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"default: {ROUNDS}")
     rounds = parser.parse_args(argv).rounds
-    print(f"onnxruntime {ort.__version__}, {os.cpu_count()} cores, {platform.machine()}\n")
-    print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
+    print_head(COLUMNS)
     for row in rows(onnx.load(MODEL), rounds):
-        print("| " + " | ".join(row) + " |", flush=True)
+        print_row(row)
     return 0
 
 

@@ -79,7 +79,7 @@ def made_dense(plan: Plan, stride: tuple[int, ...], find: Find) -> Plan:
         frozenset(walk.kept),
         tuple(walk.changes),
     )
-    causes = [*plan.causes, *(c for c in (*walk.phases, *found.causes) if c.kind == "phase" and c not in plan.causes)]
+    causes = [*plan.causes, *(c for c in (*walk.phases, *found.causes) if c.kind == "phase")]
     return replace(plan, maps=maps, shadows=_shadows(plan, maps), causes=_once(causes), dense=dense)
 
 

@@ -120,9 +120,9 @@ def _with_axes(op: Op, x: FeatureMap) -> FeatureMap:
 def _pooled(operands: list[Operand], dims: Dims) -> tuple[Axis, ...]:
     """The spatial axes that the operands have, or had, and their result has not."""
     maps = [x for x in operands if isinstance(x, FeatureMap)]
-    had = {a.index: a.constant(1) for x in maps for a in (*(a for d in x.dims for a in parts_of(d)), *x.pooled)}
+    had = {a.index: a for x in maps for a in (*(a for d in x.dims for a in parts_of(d)), *x.pooled)}
     present = {a.index for d in dims for a in parts_of(d)}
-    return tuple(had[i] for i in sorted(had.keys() - present))
+    return tuple(had[i].constant(1) for i in sorted(had.keys() - present))
 
 
 def _operand(op: Op, i: int, name: str, maps: dict[str, FeatureMap], trace: Trace) -> Operand:

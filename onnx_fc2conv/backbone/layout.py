@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from math import prod
 
 import numpy as np
@@ -107,10 +108,10 @@ def slid_over(model: Model, value: ValueInfoProto) -> list[int] | None:
     """The axes of an input that the first sliding operator slides over, or ``None`` if there is no such operator."""
     dims = value.type.tensor_type.shape.dim
     start: Origin = [(i, d.dim_value if d.dim_value > 0 else ANY_BATCH) for i, d in enumerate(dims)]
-    queue = [(value.name, start)]
+    queue = deque([(value.name, start)])
     seen = {value.name}
     while queue:
-        name, origin = queue.pop(0)
+        name, origin = queue.popleft()
         for op in model.consumers.get(name, ()):
             if op.op_type in SLIDING and op.inputs[0] == name:
                 found = [a for a, _ in origin[2:] if a is not None]

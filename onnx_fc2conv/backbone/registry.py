@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..constants import Constants
 from ..ops import Array, Op
@@ -30,6 +30,7 @@ class Trace:
         gates: nodes, by position in the file, that look like the start of a head and are none.
         stops: nodes whose result has one size at every size of the image, each with the reason.
         names: all names that are taken.
+        made: those of them that were given here, in order.
     """
 
     constants: Constants
@@ -37,13 +38,28 @@ class Trace:
     ties: Ties
     maps: dict[str, FeatureMap]
     readings: Readings
-    causes: list[Cause] = field(default_factory=list)
+    causes: dict[Cause, None] = field(default_factory=dict)
     shadows: dict[str, Dims] = field(default_factory=dict)
     unbaked: dict[int, Replacement] = field(default_factory=dict)
     keep_pools: bool = False
     gates: set[int] = field(default_factory=set)
     stops: dict[str, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    made: list[str] = field(default_factory=list)
+
+    def copy(self) -> Trace:
+        """What was noted up to now; later notes go into one of the two only, but for ``names``."""
+        return replace(
+            self,
+            ties=self.ties.copy(),
+            maps=dict(self.maps),
+            causes=dict(self.causes),
+            shadows=dict(self.shadows),
+            unbaked=dict(self.unbaked),
+            gates=set(self.gates),
+            stops=dict(self.stops),
+            made=list(self.made),
+        )
 
     def fresh(self, wish: str) -> str:
         """A name that nothing has."""
@@ -52,13 +68,12 @@ class Trace:
             n += 1
             name = f"{wish}_{n}"
         self.names.add(name)
+        self.made.append(name)
         return name
 
     def blame(self, op: Op, kind: Kind, detail: str) -> None:
         """Note a cause."""
-        cause = Cause(str(op), kind, detail)
-        if cause not in self.causes:
-            self.causes.append(cause)
+        self.causes[Cause(str(op), kind, detail)] = None
 
     def ints(self, op: Op, i: int, what: str) -> list[int]:
         """The i-th input as constant integers, refused where it is not a constant."""

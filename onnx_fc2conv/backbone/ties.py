@@ -22,6 +22,12 @@ class Ties:
         self._images = {m.name: m for m in images}
         self._first = {name: name for name in self._images}
 
+    def copy(self) -> Ties:
+        """The same classes; what is tied in one is not tied in the other."""
+        found = Ties(self._images.values())
+        found._first = dict(self._first)
+        return found
+
     def tie(self, op: Op, names: Iterable[str]) -> None:
         """Note that this node combines values of these inputs.
 

@@ -6,21 +6,23 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields
 from functools import partial
 from io import TextIOWrapper
-from typing import Any, NoReturn
 
 from .._version import __version__
 from ..errors import Fc2ConvError, UsageError, printable
 from ..settings import parse_count, parse_size
 
+TYPE_CHECKING = False  # ``typing`` takes longer than ``argparse``
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
+
+    from ..settings.late import Late
+
 LONGEST_LINE = 500
 
 
-@dataclass(frozen=True)
 class Command:
     """One command.
 
@@ -32,21 +34,26 @@ class Command:
         run: does it: input, output file or ``None``, settings -> exit code.
     """
 
-    program: str
-    description: str
-    exit_codes: str
-    options: type
-    verb: str
-    run: Callable[[str, str | None, Any], int]
+    def __init__(
+        self,
+        program: str,
+        description: str,
+        exit_codes: str,
+        options: type[Late],
+        verb: str,
+        run: Callable[[str, str | None, Any], int],
+    ) -> None:
+        self.program, self.description, self.exit_codes = program, description, exit_codes
+        self.options, self.verb, self.run = options, verb, run
 
     def parser(self) -> argparse.ArgumentParser:
         """The argument parser; its options are the fields of the settings."""
         result = Parser(prog=self.program, description=self.description, epilog=self.exit_codes, allow_abbrev=False)
         result.add_argument("input", metavar="IN", help=f"the model to {self.verb} (.onnx); never changed")
         result.add_argument("target", metavar="OUT", nargs="?", help="the file to write")
-        for f in fields(self.options):
-            flag = f.metadata.get("flag", "--" + f.name.replace("_", "-"))
-            extras: dict[str, Any] = {"dest": f.name, "help": f.metadata["help"]}
+        for name, f in self.options.OPTIONS.items():
+            flag = f.metadata.get("flag", "--" + name.replace("_", "-"))
+            extras: dict[str, Any] = {"dest": name, "help": f.metadata["help"]}
             if isinstance(f.default, tuple):
                 extras |= {"action": "append", "metavar": f.metadata["metavar"], "default": []}
             elif isinstance(f.default, bool):
@@ -107,10 +114,12 @@ def guarded(program: str, work: Callable[[], int]) -> int:
 def say(program: str, message: str, code: int) -> int:
     """One line on stderr, of at most 500 characters; returns the exit code."""
     line = f"{program}: {printable(' '.join(message.split()))}"
-    with suppress(OSError, ValueError):
+    try:
         if sys.stderr is not None:
             shown = line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
             print(shown, file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # nobody listens
+        pass
     return code
 
 

@@ -7,7 +7,6 @@ import sys
 from ..errors import UsageError
 from ..settings import Settings
 from .command import Command, printed, require_apart
-from .progress import Progress
 
 
 def run(source: str, target: str | None, settings: Settings) -> int:
@@ -17,6 +16,7 @@ def run(source: str, target: str | None, settings: Settings) -> int:
 
     from .. import model_io, pipeline
     from ..report import markdown, print_report
+    from .progress import Progress
 
     if settings.report is not None:
         model_io.Target.of(settings.report, source)

@@ -6,13 +6,13 @@ import sys
 
 from ..settings import ReverseSettings
 from .command import Command, printed, require_apart
-from .progress import Progress
 
 
 def run(source: str, target: str | None, settings: ReverseSettings) -> int:
     """Rewrite, or say what would be done."""
     from .. import model_io, reverse, reverting
     from ..report import ReverseReport, markdown_reverse, print_estimate, print_reverse
+    from .progress import Progress
 
     announced = False
 

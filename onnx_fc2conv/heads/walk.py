@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..backbone import (
     MOVES,
     SLIDING,
@@ -25,13 +27,32 @@ ON_POSITIONS = SLIDING | frozenset(
 POOLS_ALL = frozenset(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "QLinearGlobalAveragePool"))
 
 
+#: what can take spatial axes away, but for what fits one size of its map only
+STARTS = POOLS_ALL | REDUCTIONS | VIEWS | {"AveragePool", "MaxPool", "LpPool"}
+REMEMBERED = 4  #: starts of heads; a gate is met soon behind its own
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a pass knew in front of the node at this place of the topological order."""
+
+    at: int
+    trace: Trace
+    head: list[Op]
+    cuts: dict[str, None]
+    pools: dict[str, set[int]]
+    behind_fc: set[str]
+    inputs: dict[str, set[str]]
+
+
 class Walk:
     """One pass over the nodes that tells the backbone from the heads.
 
     A head starts where spatial axes are taken away, as a view or by a pool over the whole map, and at a node that fits
     one size of its map only (a value added for each position): on windows of that size it is right. But if a pool
     leads to a node that reads the map again (a squeeze-and-excitation gate, a decomposed normalisation), or either
-    to one that slides, then it belongs to the backbone, and the pass is made again knowing that.
+    to one that slides, then it belongs to the backbone, and the pass is made again knowing that, from there on where
+    that is remembered.
 
     Attributes:
         maps: the feature maps by name.
@@ -74,37 +95,83 @@ class Walk:
         self._pools: dict[str, set[int]] = {}  # for each value of a head, the pools that it was started by
         self._behind_fc: set[str] = set()
         self._inputs: dict[str, set[str]] = {}  # and the image inputs whose maps it is computed from
+        self._marks: dict[int, Mark] = {}  # of the last nodes that look like the start of a head, by position in file
 
     def run(self) -> set[int] | None:
-        """Walk all nodes; the pools that turned out to be gates, or ``None`` if there are none."""
-        for op in self.model.ops:
-            behind = [name for name in op.reads() if name in self._pools]
-            read_maps = [name for name in op.reads() if name in self.maps]
-            if not (behind or read_maps) or (op.op_type in ("Shape", "Size") and op.standard):
-                continue
-            starts = not behind and op.domain in HEAD_DOMAINS and self._starts_head(op)
-            if not behind and not starts:
-                starts = not self._moves(op)
-            if not behind and not starts:
-                continue
-            pools = set().union(*(self._pools[name] for name in behind)) if behind else set()
-            if behind and pools and (read_maps or self._slides_over_map(op, behind)):
-                return pools
-            if starts and (self.view_gates or op.op_type not in VIEWS) and not self.trace.keep_pools:
-                pools = {op.index}
-            self.head.append(op)
-            for name in read_maps:
-                self.maps[name] = settled_axes(self.maps[name])
-            if self._mixes_all(op) or any(name in self._behind_fc for name in behind):
-                self._behind_fc |= set(op.outputs)
-            self.cuts |= {name: None for name in read_maps}
-            self._pools |= {name: pools for name in op.outputs if name}
-            inputs = set().union(*(self._inputs.get(name, set()) for name in behind))
-            inputs |= {axis.source for name in read_maps for axis in self.maps[name].axes}
-            self._inputs |= {name: inputs for name in op.outputs if name}
+        """Walk all nodes; the gates that it has to begin again with, or ``None`` if there are none."""
+        at = 0
+        while at < len(self.model.ops):
+            gates = self._step(at)
+            if not gates:
+                at += 1
+            elif gates <= self._marks.keys():
+                at = self._back(gates)
+            else:
+                return gates
         for op in self.head:  # only now is it known that none of them is part of a gate
             self.trace.ties.tie(op, set().union(*(self._inputs[name] for name in op.outputs if name)))
         return None
+
+    def _step(self, at: int) -> set[int]:
+        """Walk one node; the pools that turn out to be gates because of it."""
+        op = self.model.ops[at]
+        behind = [name for name in op.reads() if name in self._pools]
+        read_maps = [name for name in op.reads() if name in self.maps]
+        if not (behind or read_maps) or (op.op_type in ("Shape", "Size") and op.standard):
+            return set()
+        starts = not behind and op.domain in HEAD_DOMAINS and self._starts_head_here(op, at)
+        if not behind and not starts:
+            starts = not self._moves(op)
+        if not behind and not starts:
+            return set()
+        pools = set().union(*(self._pools[name] for name in behind)) if behind else set()
+        if behind and pools and (read_maps or self._slides_over_map(op, behind)):
+            return pools
+        if starts and (self.view_gates or op.op_type not in VIEWS) and not self.trace.keep_pools:
+            pools = {op.index}
+        self.head.append(op)
+        for name in read_maps:
+            self.maps[name] = settled_axes(self.maps[name])
+        if self._mixes_all(op) or any(name in self._behind_fc for name in behind):
+            self._behind_fc |= set(op.outputs)
+        self.cuts |= {name: None for name in read_maps}
+        self._pools |= {name: pools for name in op.outputs if name}
+        inputs = set().union(*(self._inputs.get(name, set()) for name in behind))
+        inputs |= {axis.source for name in read_maps for axis in self.maps[name].axes}
+        self._inputs |= {name: inputs for name in op.outputs if name}
+        return set()
+
+    def _starts_head_here(self, op: Op, at: int) -> bool:
+        """The same as ``_starts_head``, and if so, what was known before is remembered."""
+        if op.op_type not in STARTS or op.index in self.gates:
+            return self._starts_head(op)
+        mark = Mark(
+            at,
+            self.trace.copy(),
+            list(self.head),
+            dict(self.cuts),
+            dict(self._pools),
+            set(self._behind_fc),
+            dict(self._inputs),
+        )
+        starts = self._starts_head(op)
+        if starts:
+            self._marks[op.index] = mark
+            if len(self._marks) > REMEMBERED:
+                del self._marks[next(iter(self._marks))]
+        return starts
+
+    def _back(self, gates: set[int]) -> int:
+        """Forget all from the first of these nodes on, and that it looks like the start of a head."""
+        mark = min((self._marks[gate] for gate in gates), key=lambda m: m.at)
+        self._marks = {index: m for index, m in self._marks.items() if m.at < mark.at}
+        self.trace.names.difference_update(self.trace.made[len(mark.trace.made) :])
+        self.gates |= gates
+        mark.trace.gates |= gates
+        self.trace, self.maps = mark.trace, mark.trace.maps
+        self.head, self.cuts, self._pools = mark.head, mark.cuts, mark.pools
+        self._behind_fc, self._inputs = mark.behind_fc, mark.inputs
+        return mark.at
 
     def _moves(self, op: Op) -> bool:
         """Follow the maps through a node of the backbone; false if it fits one size of its map only."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from ..errors import UsageError
+from ..settings.late import Late
 from ..settings.options import option
 from .preprocessing import PRESETS
 
@@ -54,8 +55,7 @@ def count(flag: str, text: str) -> int:
     return int(text)
 
 
-@dataclass(frozen=True)
-class HeatmapSettings:
+class HeatmapSettings(Late):
     """What a user may ask for; a field per option, documented by its ``help``."""
 
     out: str | None = option(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..errors import UsageError
+from .late import Late
 from .options import (
     Size,
     option,
@@ -20,8 +19,7 @@ from .options import (
 OUTPUTS = ("map", "rows", "mean", "max")  #: the forms in which an output can give its grid
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Late):
     """What a user may ask for; a field per option, documented by its ``help``."""
 
     sizes: tuple[Size, ...] = option(

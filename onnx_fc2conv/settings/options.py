@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import field, fields
-from typing import Any
-
 from ..errors import UsageError
+from .late import Option
+
+TYPE_CHECKING = False  # ``typing`` takes longer than ``argparse``
+if TYPE_CHECKING:
+    from typing import Any
 
 Size = tuple[int, ...]
 
@@ -13,7 +15,7 @@ RUNTIMES = ("onnxruntime", "reference")  #: what can run the checks
 
 
 def option(default: Any, help_: str, **argparse_extras: Any) -> Any:
-    """A field of a settings class.
+    """An option of a settings class (``Late``).
 
     Args:
         default: its value where the option is not given.
@@ -21,7 +23,7 @@ def option(default: Any, help_: str, **argparse_extras: Any) -> Any:
         argparse_extras: ``flag``, ``metavar``, ``choices``; ``count=True`` for a whole number of at least 1;
             ``parse`` for what makes the value of a text.
     """
-    return field(default=default, metadata={"help": help_, **argparse_extras})
+    return Option(default, {"help": help_, **argparse_extras})
 
 
 def verify_option() -> Any:
@@ -68,13 +70,13 @@ def require_valid(settings: Any) -> None:
     for size in settings.sizes:
         if not size or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in size):
             raise UsageError(f"size {size!r} is not a tuple of positive pixel counts, such as (512, 1024)")
-    for f in fields(settings):
-        given = getattr(settings, f.name)
-        choices = f.metadata.get("choices")
+    for name, option in settings.OPTIONS.items():
+        given = getattr(settings, name)
+        choices = option.metadata.get("choices")
         if choices and given not in choices:
-            raise UsageError(f"{f.name} {given!r} is none of {', '.join(choices)}")
-        if f.metadata.get("count") and given is not None and (type(given) is not int or given < 1):
-            raise UsageError(f"{f.name} {given!r} is not a whole number of at least 1")
+            raise UsageError(f"{name} {given!r} is none of {', '.join(choices)}")
+        if option.metadata.get("count") and given is not None and (type(given) is not int or given < 1):
+            raise UsageError(f"{name} {given!r} is not a whole number of at least 1")
     if settings.report is not None and not settings.report.lower().endswith((".json", ".md")):
         raise UsageError(f"report file '{settings.report}' must end in .json or .md")
 

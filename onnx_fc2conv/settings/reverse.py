@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..errors import UsageError
+from .late import Late
 from .options import (
     Size,
     option,
@@ -20,8 +19,7 @@ FORMS = ("matmul", "dense")  #: what a Conv becomes
 MAX_BYTES = 2**31
 
 
-@dataclass(frozen=True)
-class ReverseSettings:
+class ReverseSettings(Late):
     """What a user may ask of the reverse direction; a field per option, documented by its ``help``."""
 
     revert: bool = option(
