@@ -94,7 +94,7 @@ def test_converting_twice_is_refused_as_nothing_to_convert() -> None:
 
 
 def test_keywords_are_the_options() -> None:
-    """What only concerns the terminal (a report file, silence) is none, nor what has a function, or is one of ``save``."""
+    """What only concerns the terminal (a report file, silence) is none, nor what has its own function."""
     keywords = [p.name for p in inspect.signature(fc2conv.convert).parameters.values() if p.kind is p.KEYWORD_ONLY]
     defaults = {f.name: f.default for f in fields(Settings)}
     assert set(defaults) - set(keywords) == {"check", "report", "quiet", "share_data"}
