@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from .. import places
 from ..errors import UnreadableModel
-from ..places import RAW_DATA, Place, put, version_of
+from ..places import RAW_DATA, Place, put, varint, version_of
 from ..tensors import bytes_for
 from .exchange import Chunks, exchanged
 from .wire import DELIMITED, File, fields
@@ -70,12 +70,14 @@ def _without_values(source: File, start: int, end: int, path: str, version: tupl
     rest = TensorProto.FromString(source.read(start, values.start) + source.read(values.end, end))
     if values.number not in (RAW_DATA, field_of(rest.data_type)) or rest.data_location != TensorProto.DEFAULT:
         return None
-    put(
-        rest,
-        Place(
-            path, values.value, values.end - values.value, values.number, version, said=rest.HasField("data_location")
-        ),
-    )
+    said = rest.HasField("data_location")
+    place = Place(path, values.value, values.end - values.value, values.number, version, said=said)
+    if not place.plain_field:
+        try:
+            numbers_in(place)
+        except (ValueError, DecodeError):
+            return None  # protobuf is going to say why
+    put(rest, place)
     return [rest.SerializeToString()]
 
 
@@ -87,11 +89,22 @@ def field_of(elem_type: int) -> int:
 
 
 def numbers_in(place: Place) -> int:
-    """The numbers in a packed list of numbers of seven bits a byte: those bytes whose top bit is clear."""
+    """How many numbers there are in a packed list of numbers of seven bits a byte; protobuf reads them, in blocks.
+
+    Raises:
+        ValueError, DecodeError: it is no such list.
+    """
     count = 0
     with open(place.open(), "rb", buffering=0) as f:
         f.seek(place.offset)
-        for start in range(0, place.length, BLOCK):
-            data = np.frombuffer(f.read(min(BLOCK, place.length - start)), np.uint8)
-            count += int(np.count_nonzero(data < 0x80))
+        rest, left = b"", place.length
+        while left:
+            data = rest + f.read(min(BLOCK, left))
+            left -= len(data) - len(rest)
+            ends = np.flatnonzero(np.frombuffer(data, np.uint8) < 0x80)
+            end = int(ends[-1]) + 1 if ends.size else 0
+            if not end or (not left and end < len(data)):
+                raise ValueError("it ends inside of a number")
+            TensorProto.FromString(varint(place.field << 3 | DELIMITED) + varint(end) + data[:end])
+            count, rest = count + int(ends.size), data[end:]
     return count

@@ -156,6 +156,29 @@ def test_a_damaged_file_is_what_protobuf_says_it_is(
     assert found.SerializeToString(deterministic=True) == expected.SerializeToString(deterministic=True)
 
 
+@pytest.mark.parametrize("stored", [b"\x80", b"\xff" * 10 + b"\x01", b"\x01\x80", b"\xff" * 9 + b"\x02"])
+def test_damaged_lists_of_numbers_are_refused(stored: bytes, tmp_path: Path) -> None:
+    """Where protobuf refuses them."""
+    tensor = TensorProto(data_type=TensorProto.INT64, dims=[1]).SerializeToString()
+    tensor += b"\x3a" + bytes([len(stored)]) + stored
+    graph = b"\x2a" + bytes([len(tensor)]) + tensor
+    (tmp_path / "m.onnx").write_bytes(b"\x3a" + bytes([len(graph)]) + graph)
+    try:
+        expected = ModelProto.FromString((tmp_path / "m.onnx").read_bytes())
+    except DecodeError:
+        with pytest.raises(fc2conv.UnreadableModel):
+            model_io.parse(tmp_path / "m.onnx")
+    else:
+        assert model_io.whole(model_io.parse(tmp_path / "m.onnx")) == expected
+
+
+def test_numbers_are_counted_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(light, "BLOCK", 11)
+    found = model_io.parse(saved(everywhere(), tmp_path / "m.onnx"))
+    counts = {t.name: light.numbers_in(p) for t in tensors(found) if (p := place_of(t)) and not p.plain_field}
+    assert counts == {"long": 20, "int": 40, "unsigned": 6, "half": 30, "nibbles": 17}
+
+
 def test_messages_that_nest_too_deep_are_refused(tmp_path: Path) -> None:
     graph = b"\x2a\x04" + TensorProto(raw_data=b"12").SerializeToString()
     for _ in range(60):  # graph in attribute in node in graph
