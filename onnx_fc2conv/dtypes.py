@@ -18,15 +18,15 @@ magnitude of the answers (Higham, Accuracy and Stability of Numerical Algorithms
 ``SAFETY`` is the bound in units of eps sqrt(n): 9.8 standard deviations, SAFETY sqrt(6). The largest of 2 ** 23 numbers
 (8 checks of 1024 answers with 1024 features each) passes 7.2 of them once in 10,000 conversions, sqrt(2 ln(2 * 2 ** 23
 / 1e-4)). The rest, a factor of 1.36, is for heads whose partial sums are up to that much larger than their largest
-answer. Where they are larger still (a head that cancels) no bound from lengths alone can hold; there
-the checks ask double precision. Every kind of mistake crosses the bound by orders of magnitude (the sabotage tests show
-it).
+answer. Where they are larger still (a head that cancels) no bound from lengths alone can hold; there the checks ask
+double precision. Every kind of mistake crosses the bound by orders of magnitude (the sabotage tests show it).
 
 A node that quantises rounds to a step, ``2 ** -bits`` of its range; of an eight-bit float with m bits of mantissa that
 is the distance of two numbers below the end of its range, ``2 ** -(m + 1)`` of that. Where two computations differ by
 rounding, a value next to the middle between two steps goes to the one in one of them and to the other in the other, and
 from there on they differ by a step. Relative to the largest magnitude a step is up to four times as much as relative to
-the range: a signed range has it on both sides, and values that a calibration has not seen use down to half of it.
+the range: a signed range has zero in its middle, and the values at hand may use no more than half of what it was made
+for.
 
 How often that happens follows from the same bound: as often as the rounding error is wide, measured in steps. The
 number of flips is that of rare independent events, whose variance is their mean (Poisson); SAFETY standard deviations
