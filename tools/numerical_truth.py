@@ -8,7 +8,9 @@ share of that. One row for each kind of model; the exit code is 1 if one is beyo
 What is judged are the nodes as they are written. Beside them stands the worst ratio of both models as onnxruntime
 optimises them, which tells of its kernels: its Conv in blocks of channels rounds more than its Gemm does, and more than
 its own Conv without blocks (a sum of 2592 products was off by 1.3e-6 of the scale there, else by 6e-7, as a Gemm by
-3e-7), whoever wrote the Conv.
+3e-7), whoever wrote the Conv. For the same reason a model that is beyond is asked once more on onnx.reference, in its
+own precision, where Conv and Gemm are one product of numpy: if it is not beyond there, its nodes are as good as the
+original's, and it is listed with both ratios and does not count.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
@@ -26,6 +29,7 @@ import onnx
 import onnx_fc2conv as fc2conv
 from tools.truth.doubled import NotEvaluated
 from tools.truth.measure import ROUNDS, Measured, measure
+from tools.truth.single import Neutral
 from tools.truth.windows import Pair
 
 ROOT = Path(__file__).parent.parent
@@ -85,9 +89,13 @@ def looked_at(path: Path, limit: int, seed: int, rounds: int) -> tuple[str, Meas
         return "", "onnx does not read it"
     elem_type = onnx.TensorProto.DataType.Name(model.graph.input[0].type.tensor_type.elem_type).lower()
     try:
-        return elem_type, measure(pair, limit, seed, rounds)
+        found = measure(pair, limit, seed, rounds)
     except NotEvaluated as e:
         return elem_type, str(e)
+    if not found.ratio <= 1:
+        with suppress(NotEvaluated):
+            found.neutral = measure(replace(pair, load=Neutral), limit, seed, rounds).ratio
+    return elem_type, found
 
 
 def collected(given: Sequence[str], every: int, limit: int, seed: int, rounds: int) -> dict[tuple[str, str], Row]:
@@ -137,9 +145,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     show(rows)
     beyond = [(name, m) for row in rows.values() for name, m in row.measured.items() if not m.ratio <= 1]
     for name, m in beyond:
+        print(f"{name}: {m.ratio:.2g} of what is accepted, on onnx.reference {m.neutral:.2g}")
         for output, e in m.errors.items():
             print(f"{name}: '{output}' off by {e.converted:.3g}, the original by {e.original:.3g}, unit {e.unit:.3g}")
-    return 1 if beyond else 0
+    return 1 if any(not m.neutral <= 1 for _, m in beyond) else 0
 
 
 if __name__ == "__main__":

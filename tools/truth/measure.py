@@ -46,6 +46,7 @@ class Measured:
         values: numbers that were compared.
         windows: answers in cells of enlarged images among them.
         unseen: why there are none.
+        neutral: the ratio on onnx.reference, where that was asked.
     """
 
     errors: dict[str, Errors] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class Measured:
     values: int = 0
     windows: int = 0
     unseen: str = ""
+    neutral: float = float("inf")
 
     @property
     def ratio(self) -> float:

@@ -20,7 +20,7 @@ import onnx_fc2conv as fc2conv
 
 from .doubled import Exact, NotEvaluated, Values
 from .parts import cut
-from .single import Single
+from .single import Runs, Single
 
 Cell = tuple[int, ...]
 Looked = tuple[Values, tuple[Values, Values]]  #: exact, and in the model's own precision: as written, optimised
@@ -35,6 +35,7 @@ class Pair:
         geometry: of the converted model.
         exact: cells are the original on image crops.
         maps: the feature maps that heads stand behind.
+        load: what runs the models in their own precision.
     """
 
     original: ModelProto
@@ -42,6 +43,7 @@ class Pair:
     geometry: fc2conv.Geometry
     exact: bool
     maps: tuple[str, ...]
+    load: Callable[[ModelProto], Runs] = Single
 
     @classmethod
     def of(cls, original: ModelProto) -> Pair:
@@ -68,7 +70,7 @@ def at_trained_size(pair: Pair, batch: int, random: np.random.Generator) -> Iter
         NotEvaluated: one of both does not run, or not in double precision.
     """
     feeds = {v.name: drawn(v, sizes_of(v, batch), random) for v in inputs_of(pair.original)}
-    originals, converted = Single(pair.original).run(feeds), Single(pair.converted).run(feeds)
+    originals, converted = pair.load(pair.original).run(feeds), pair.load(pair.converted).run(feeds)
     for name, exact in Exact(pair.original).run(feeds).items():
         answers = tuple(c[name].reshape(exact.shape) for c in converted)
         yield Answer(name, exact, tuple(o[name] for o in originals), answers)
@@ -93,7 +95,7 @@ def in_cells(pair: Pair, batch: int, cells: int, random: np.random.Generator) ->
     for n, axis, stride, step in zip((1, 2, 1), axes, grid.stride, grid.step, strict=False):
         sizes[axis] += n * lcm(stride, step)
     image = drawn(inputs[0], sizes, random)
-    converted = Single(pair.converted).run({inputs[0].name: image})
+    converted = pair.load(pair.converted).run({inputs[0].name: image})
     counts = grid.grid_size(tuple(sizes[a] for a in axes))
     look = image_crops(pair, image, axes) if pair.exact else map_crops(pair, image, axes, counts)
     for cell in _sample(counts, cells, random):
@@ -108,7 +110,7 @@ def in_cells(pair: Pair, batch: int, cells: int, random: np.random.Generator) ->
 def image_crops(pair: Pair, image: np.ndarray, axes: list[int]) -> Callable[[Cell], Looked]:
     """The original on the crop of the image that a cell belongs to."""
     (value,) = inputs_of(pair.original)
-    exact, single, grid = Exact(pair.original), Single(pair.original), pair.geometry.grid
+    exact, single, grid = Exact(pair.original), pair.load(pair.original), pair.geometry.grid
 
     def look(cell: Cell) -> Looked:
         box = grid.box(*cell)
@@ -125,7 +127,7 @@ def map_crops(pair: Pair, image: np.ndarray, axes: list[int], counts: Cell) -> C
     (name,), (value,) = pair.maps, inputs_of(pair.original)
     backbone = cut(pair.original, [value.name], [name])
     head = cut(pair.original, [name], [o.name for o in pair.original.graph.output])
-    runs = Single(backbone)
+    runs = pair.load(backbone)
     trained = _part(image, axes, [0] * len(axes), pair.geometry.grid.trained_size)
     window = runs.run({value.name: trained})[0][name].shape
     maps = [Exact(backbone).run({value.name: image}), *runs.run({value.name: image})]
@@ -134,7 +136,7 @@ def map_crops(pair: Pair, image: np.ndarray, axes: list[int], counts: Cell) -> C
     if sorted(found) != sorted(counts):
         raise NotEvaluated("the grid is not that of the windows of one feature map")
     turned = found != list(counts)  # the map has its width first
-    exact, single = Exact(head), Single(head)
+    exact, single = Exact(head), pair.load(head)
 
     def look(cell: Cell) -> Looked:
         starts = cell[::-1] if turned else cell
