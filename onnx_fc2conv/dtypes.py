@@ -1,16 +1,36 @@
 """One table per element type: its numpy type, its rounding, and what the runtime can do with it.
 
-Tolerances come from here and from nowhere else. The original and the converted head add up the same products
-in another order, so what may differ is rounding: every node rounds its result once to the element type
-(``eps``), and a sum of T products in the accumulator's type (``accumulator_eps``) has a random error that grows
-with sqrt(T) (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 2.8). Four standard
-deviations of both make a bound that a correct conversion does not cross and that every kind of mistake crosses
-by orders of magnitude (the sabotage tests show it).
+Tolerances come from here and from nowhere else. The original and the converted head add up the same products in another
+order, so what may differ is rounding, and how much that is follows from the type, the length of the sums and the
+magnitude of the answers (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., 2002):
 
-A node that quantises rounds to a step, about ``2 ** -bits`` of its range. Where two computations differ by rounding, a
-value next to the middle between two steps goes to the one in one of them and to the other in the other, and from there
-on they differ by a step. How often that happens follows from the same bound: as often as the rounding error is wide,
-measured in steps.
+1. One rounding multiplies a value by 1 + d with |d| <= u, the unit roundoff, half of the type's ``eps`` (section 2.2).
+2. So the error of a sum is the sum of d_k s_k over its partial sums s_k, to first order in u (section 4.2), and at most
+   n u sum|a||b| for n products (section 3.1). That bound is attained only if all roundings go one way.
+3. They do not. Errors d_k that are independent, with mean 0, add like a random walk (section 2.8; Higham and Mary, A
+   New Approach to Probabilistic Rounding Error Analysis, SIAM J. Sci. Comput. 41, 2019): spread evenly over [-u, u]
+   they have the standard deviation u / sqrt(3), and n of them u sqrt(n/3) times the root mean square of s_k.
+4. Sums that follow each other add their variances, so ``terms`` is the number of products in all of them. Each node
+   rounds its result to its type once more, of which there are ``nodes``.
+5. Original and converted model have an error of that size each, their difference sqrt(2) of it. With eps = 2u and no
+   partial sum beyond the largest answer, one standard deviation of the difference is eps sqrt(n/6) of the scale.
+
+``SAFETY`` is the bound in units of eps sqrt(n): 9.8 standard deviations, SAFETY sqrt(6). The largest of 2 ** 23 numbers
+(8 checks of 1024 answers with 1024 features each) passes 7.2 of them once in 10,000 conversions, sqrt(2 ln(2 * 2 ** 23
+/ 1e-4)). The rest, a factor of 1.36, is for heads whose partial sums are up to that much larger than their largest
+answer. Where they are larger still (a head that cancels) no bound from lengths alone can hold; there the checks ask
+double precision. Every kind of mistake crosses the bound by orders of magnitude (the sabotage tests show it).
+
+A node that quantises rounds to a step, ``2 ** -bits`` of its range; of an eight-bit float with m bits of mantissa that
+is the distance of two numbers below the end of its range, ``2 ** -(m + 1)`` of that. Where two computations differ by
+rounding, a value next to the middle between two steps goes to the one in one of them and to the other in the other, and
+from there on they differ by a step. Relative to the largest magnitude a step is up to four times as much as relative to
+the range: a signed range has zero in its middle, and the values at hand may use no more than half of what it was made
+for.
+
+How often that happens follows from the same bound: as often as the rounding error is wide, measured in steps. The
+number of flips is that of rare independent events, whose variance is their mean (Poisson); SAFETY standard deviations
+of the mean of all answers are accepted, and one flip always.
 """
 
 from __future__ import annotations
@@ -23,7 +43,9 @@ import numpy as np
 from onnx import TensorProto, defs
 from onnx.helper import tensor_dtype_to_np_dtype
 
-SAFETY = 4.0
+SAFETY = 4.0  #: the bound, where a standard deviation is 1 / sqrt(6); see above for why
+
+STEP_OF_SCALE = 4.0  #: a step relative to the largest magnitude, over one relative to the range, at most
 
 #: what to do about a model that onnxruntime cannot run
 ADVICE = "to convert it all the same and have it checked by onnx.reference, use --runtime reference"
@@ -49,7 +71,7 @@ _TABLE: dict[int, ElementType] = {
     TensorProto.BFLOAT16: ElementType("bfloat16", 2.0**-7, 2.0**-23, in_onnxruntime=False),
 }
 
-#: What one rounding of a quantised type is worth, relative to its range.
+#: What one step of a quantised type is worth, relative to its range.
 STEPS: dict[int, float] = {
     TensorProto.INT8: 2.0**-8,
     TensorProto.UINT8: 2.0**-8,
@@ -155,7 +177,7 @@ def quantised_tolerance(step: float, nodes: int) -> float:
         step: the coarsest step, an entry of ``STEPS``.
         nodes: nodes that quantise.
     """
-    return SAFETY * step * math.sqrt(nodes)
+    return STEP_OF_SCALE * step * math.sqrt(nodes)
 
 
 def share_of_flips(step: float, values: int, rounding: float, answers: int) -> float:

@@ -6,6 +6,7 @@ Data only. The rooms that find it, lift it, declare its shapes and check it all 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from typing import Literal
 
@@ -56,13 +57,13 @@ class FeatureMap:
     pooled: tuple[Axis, ...] = ()
     dilations: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def spatial(self) -> list[int]:
         """Positions of the spatial axes, ordered by ``Axis.index``."""
         found = [(d.index, i) for i, d in enumerate(self.dims) if isinstance(d, Axis)]
         return [i for _, i in sorted(found)]
 
-    @property
+    @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """The spatial axes, ordered by ``Axis.index``."""
         return tuple(d for i in self.spatial if isinstance(d := self.dims[i], Axis))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ RUNTIME_TYPES = {
     "tensor(int64)": TensorProto.INT64,
     "tensor(bool)": TensorProto.BOOL,
 }
+SESSIONS = 32  #: that are kept: a case asks for the same ones again, and many share a backbone
 MAP = "map"  #: every network's feature map has this name
 
 
@@ -144,11 +146,17 @@ def cut(model: ModelProto, inputs: Sequence[str], outputs: Sequence[str], elem: 
 
 
 def session(model: ModelProto) -> ort.InferenceSession:
-    """A session that runs the nodes as they are written."""
+    """A session that runs the nodes as they are written; the same one for the same bytes."""
+    return _session(model.SerializeToString())
+
+
+@lru_cache(maxsize=SESSIONS)
+def _session(model: bytes) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads = 1  # starting and joining threads takes longer than these models do
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def answers(

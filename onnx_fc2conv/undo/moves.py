@@ -21,7 +21,8 @@ from .sources import Source
 
 MOST_AXES = 6  #: 720 permutations
 LARGEST_MATCHED = 2**27  #: elements; the columns of a larger matrix are not matched
-PROBED = 64  #: elements that are compared before all are
+PROBED = 64  #: elements of a large tensor that are compared before all are
+LARGE = 4096  #: elements; comparing all of fewer is quicker than finding out which to probe
 
 Same = Callable[[np.ndarray, np.ndarray], bool]
 
@@ -103,10 +104,12 @@ def find(
         The recipe; ``None`` if there is none. Where several give the same bits (weights that are all equal) it holds
         for these values only.
     """
-    probes = np.unique(np.linspace(0, target.size - 1, PROBED).astype(np.int64))
+    probes = np.unique(np.linspace(0, target.size - 1, PROBED).astype(np.int64)) if target.size > LARGE else None
     found: list[Move] = []
     for move in dict.fromkeys(candidates(target_dims, source_dims)):
-        if same(values[move.at(probes)], target[probes]) and same(_moved(values, move), target):
+        if probes is not None and not same(values[move.at(probes)], target[probes]):
+            continue
+        if same(_moved(values, move), target):
             found.append(move)
             if len(found) > 1:
                 break
