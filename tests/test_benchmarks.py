@@ -168,7 +168,7 @@ def test_many_windows_of_a_large_network_are_sampled(plan: Plan, monkeypatch: py
     table = table_of(dense.COLUMNS)
     dense.measure("detector", onnx.load(dense.DETECTOR), (160, 96), plan, table)
     assert table.rows[1][4] == "3 of 4, scaled"
-    assert table.rows[2][4] == "1 + 3 of 4, scaled heads"
+    assert table.rows[2][4] == "1 + 3 of 4 heads, scaled"
 
 
 def test_growth_is_measured(plan: Plan) -> None:

@@ -497,7 +497,8 @@ def test_names_that_stdout_cannot_encode_are_printed_somehow(encoding: str, name
 SCRIPT = """
 import sys
 from onnx_fc2conv import cli
-cli.progress.Progress.AFTER = float(sys.argv.pop(1))
+from onnx_fc2conv.cli.progress import Progress
+Progress.AFTER = float(sys.argv.pop(1))
 sys.exit(cli.main())
 """
 

@@ -23,13 +23,16 @@ BENCHMARKS: dict[str, Callable[[Plan], list[Table]]] = {
     "start-up": start_up.run,
 }
 ROUNDS = 5
+DESCRIPTION = (
+    "Measure the package as it lies here: ratios of things that take turns in one run, and the machine that it ran on."
+)
 README = Path(__file__).parents[2] / "README.md"
 SCHEMA = 1
 
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser."""
-    result = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
+    result = argparse.ArgumentParser(prog="python -m tools.bench", description=DESCRIPTION)
     result.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
     result.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"of each way (default: {ROUNDS})")
     result.add_argument("--small", action="store_true", help="small models, to try it")

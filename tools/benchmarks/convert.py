@@ -2,7 +2,8 @@
 
 The plain copy is ``os.copy_file_range``, as ``cp`` uses it, of every file of the model, and then ``fsync``, as the tool
 syncs what it writes; no cache is dropped for either. Every run is a process of its own, what it imports is not counted
-unless it is said, and ways take turns.
+unless it is said, and ways take turns. Up to 1 GB, what was converted is first run beside its original; larger ones are
+run by ``verify``.
 """
 
 from __future__ import annotations

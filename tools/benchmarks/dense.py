@@ -55,8 +55,9 @@ def measure(name: str, model: ModelProto, size: tuple[int, int], plan: Plan, tab
     crops = Crops(model, result.model, result.report.heads[0].feature_map, grid, size, sampled)
     crops.require_same_answers(name, exact)
     found = medians(crops.ways(), plan.rounds)
-    runs = {"one pass": "1", "image crops": _of(sampled, count)}
-    runs |= {way: f"1 + {_of(sampled, count)} heads" for way in ("feature crops", "feature crops, one batch")}
+    some, note = (str(count), "") if sampled == count else (f"{sampled} of {count}", ", scaled")
+    heads = f"1 + {some} heads{note}"
+    runs = {"one pass": "1", "image crops": f"{some}{note}", "feature crops": heads, "feature crops, one batch": heads}
     base, backbone = found["one pass"], found.pop("backbone")
     table_size = "x".join(map(str, size))
     for way, seconds in found.items():
@@ -72,10 +73,6 @@ def measure(name: str, model: ModelProto, size: tuple[int, int], plan: Plan, tab
         figures = {"seconds": seconds, "ratio": seconds / base, "sampled": 1 if first else sampled, "windows": count}
         about = {"pass": pass_, "crops": once * count, "rate": flops.rate(), "share": share, "pairs": plan.rounds}
         table.add((*begin, way, runs[way], *cells), model=name, way=way, size=size, operations=about, **figures)
-
-
-def _of(sampled: int, count: int) -> str:
-    return str(count) if sampled == count else f"{sampled} of {count}, scaled"
 
 
 class Crops:
