@@ -50,21 +50,34 @@ def apart(proto: ModelProto, folder: str, weights: Weights, types: Collection[in
     Raises:
         UnreadableModel: external data is not a file inside the folder.
     """
+    light, large = lightened(proto, folder, types)
+    return Apart(light, {name: weights.of(tensor, folder) for name, tensor in large.items()})
+
+
+def lightened(
+    proto: ModelProto, folder: str, types: Collection[int] | None = None
+) -> tuple[ModelProto, dict[str, TensorProto]]:
+    """The light model, and the tensors that are not in it, by the names of the values that something reads.
+
+    Args:
+        proto, folder, types: as ``apart`` takes them.
+
+    Raises:
+        UnreadableModel: external data is not a file inside the folder.
+    """
     external = any(t.data_location == TensorProto.EXTERNAL for t in tensors(proto))
     large = _large(proto.graph, types)
     if not external and not large:
-        return Apart(proto, {})
+        return proto, {}
     light = _without(proto, "graph")
     light.graph.CopyFrom(_without(proto.graph, "initializer", "node"))
     light.graph.initializer.extend(t for t in proto.graph.initializer if t.name not in large)
     light.graph.node.extend(n for n in proto.graph.node if not _makes(n, large))
-    used = _used(proto.graph)
-    values = {name: weights.of(tensor, folder) for name, tensor in large.items() if name in used}
     for tensor in tensors(light):
         if tensor.data_location == TensorProto.EXTERNAL:
-            inline = numpy_helper.from_array(np.asarray(read(tensor, folder)), tensor.name)
-            tensor.CopyFrom(inline)
-    return Apart(light, values)
+            tensor.CopyFrom(numpy_helper.from_array(np.asarray(read(tensor, folder)), tensor.name))
+    used = _used(proto.graph)
+    return light, {name: tensor for name, tensor in large.items() if name in used}
 
 
 def _large(graph: GraphProto, types: Collection[int] | None) -> dict[str, TensorProto]:

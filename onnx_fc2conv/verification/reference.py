@@ -24,21 +24,30 @@ from .weights import Weights
 class Session:
     """One model, loaded."""
 
-    def __init__(self, proto: ModelProto | str, folder: str = "", weights: Weights | None = None) -> None:
-        """Load a model, as ``session.Runtime.load`` says; ``weights`` are those of other sessions."""
+    def __init__(
+        self, proto: ModelProto | str, folder: str = "", weights: Weights | None = None, given: Feeds | None = None
+    ) -> None:
+        """Load a model, as ``session.Runtime.load`` says.
+
+        Args:
+            proto, folder: as there.
+            weights: those of other sessions.
+            given: values of initializers that the model has not.
+        """
         try:
             if isinstance(proto, str):
                 onnx.checker.check_model(proto, full_check=True)
                 folder, proto = os.path.dirname(proto), onnx.load(proto, load_external_data=False)
             _require_right(proto)
             parts = apart(proto, folder, weights or Weights())
-            self._weights = parts.values
+            self._weights = parts.values | (given or {})
             self._evaluator = ReferenceEvaluator(parts.light)
         except Exception as e:  # the evaluator raises many types, all of them refusals
             raise refusal(e) from e
         constants = {t.name for t in proto.graph.initializer}
         self.inputs = [i.name for i in proto.graph.input if i.name not in constants]
         self.outputs = [o.name for o in proto.graph.output]
+        self.as_stored: list[str] = []
         self._declared = {o.name: o.type.tensor_type.elem_type for o in proto.graph.output}
 
     def run(self, feeds: Feeds, outputs: list[str] | None = None) -> Feeds:

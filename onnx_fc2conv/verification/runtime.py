@@ -40,11 +40,7 @@ REARRANGED = 2**28  #: bytes of such copies that any model may take
 
 
 class Session:
-    """One model, loaded.
-
-    Attributes:
-        as_stored: names of the weights that a default session does not rearrange, for lack of memory.
-    """
+    """One model, loaded."""
 
     def __init__(
         self, proto: ModelProto | str, folder: str = "", default: bool = False, weights: Weights | None = None

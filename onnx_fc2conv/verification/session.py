@@ -35,10 +35,16 @@ def refusal(error: Exception) -> Exception:
 
 
 class Session(Protocol):
-    """One model, loaded; ``inputs`` and ``outputs`` are names, constants not among them."""
+    """One model, loaded.
+
+    Attributes:
+        inputs, outputs: names, constants not among them.
+        as_stored: names of the weights that a default session does not rearrange, for lack of memory.
+    """
 
     inputs: list[str]
     outputs: list[str]
+    as_stored: list[str]
 
     def run(self, feeds: Feeds, outputs: list[str] | None = None) -> Feeds:
         """The outputs by name. Feeds that the model has no input for are left out.

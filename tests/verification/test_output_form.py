@@ -255,13 +255,12 @@ def test_the_model_is_run_without_additional_outputs_too() -> None:
     spoilt = ModelProto()
     spoilt.CopyFrom(model)
     sum_instead_of_mean(spoilt)
-    load = verifier._load
+    load = verifier._runtime.load
 
-    def load_spoilt() -> None:
-        load()
-        verifier._written = verifier._runtime.load(spoilt, default=True)
+    def load_spoilt(proto: Any, folder: str = "", default: bool = False) -> Session:
+        return load(spoilt if proto is model else proto, folder, default)
 
-    verifier._load = load_spoilt  # type: ignore[method-assign]
+    verifier._runtime.load = load_spoilt  # type: ignore[method-assign]
     with pytest.raises(fc2conv.VerificationFailed, match="as users run it, is not the mean of its map"):
         verifier.run(conversion.sizes(()))
 
