@@ -34,6 +34,8 @@ SHARED = frozenset(
         *(TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16),
     )
 )
+#: threads that wait for work by spinning, one pool for each session, take the processor from one another
+SPINNING = "session.intra_op.allow_spinning"
 FOLDER = "session.model_external_initializers_file_folder_path"
 COPIES, TRANSIENT = 2, 3  #: of each weight that a default session rearranges, and of the largest while it does
 REARRANGED = 2**28  #: bytes of such copies that any model may take
@@ -49,6 +51,7 @@ class Session:
         self.as_stored: list[str] = []
         options = ort.SessionOptions()
         options.log_severity_level = 4
+        options.add_session_config_entry(SPINNING, "0")
         if not default:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.add_session_config_entry("session.disable_prepacking", "1")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from onnx_fc2conv import model_io, pipeline
 from onnx_fc2conv.output_form import METADATA_KEY
 from onnx_fc2conv.settings import Settings
 from onnx_fc2conv.verification import Verifier
+from onnx_fc2conv.verification.session import Session
 from tests.networks import Head, network
 
 from .test_sabotage import MLP, TWO, array_of, behind_output, change, node, set_attribute
