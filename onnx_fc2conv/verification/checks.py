@@ -35,8 +35,8 @@ class Verifier(EnlargedChecks):
         """All checks, cheapest first.
 
         Raises:
-            VerificationFailed: a check found a difference, or the runtime cannot run what is to be checked, or there
-                is not enough memory to run it.
+            VerificationFailed: a check found a difference, or the runtime cannot run what is to be checked.
+            NotVerified: there is not enough memory to run a check.
         """
         with self._progress.enough_memory():
             return self._all(sizes)

@@ -88,8 +88,8 @@ class LoweredVerifier:
         """All checks, cheapest first.
 
         Raises:
-            VerificationFailed: a check found a difference, or the runtime cannot run what is to be checked, or there
-                is not enough memory to run it.
+            VerificationFailed: a check found a difference, or the runtime cannot run what is to be checked.
+            NotVerified: there is not enough memory to run a check.
             UnreadableModel: the original cannot be run.
         """
         with self._progress.enough_memory():

@@ -22,7 +22,7 @@ import onnxruntime as ort
 from onnx import ModelProto, TensorProto, defs, helper
 
 from .apart import Apart, apart
-from .session import Feeds, RuntimeRefusal, opset_of, refusal
+from .session import Feeds, OutOfMemory, RuntimeRefusal, opset_of, refusal
 from .weights import Weights
 
 ort.set_default_logger_severity(4)
@@ -38,7 +38,7 @@ SHARED = frozenset(
 SPINNING = "session.intra_op.allow_spinning"
 FOLDER = "session.model_external_initializers_file_folder_path"
 COPIES, TRANSIENT = 2, 3  #: of each weight that a default session rearranges, and of the largest while it does
-REARRANGED = 2**28  #: bytes of such copies that any model may take
+REARRANGED = 2**29  #: bytes of such copies that any model may take
 
 
 class Session:
@@ -185,8 +185,10 @@ def newest_opset() -> int:
         probe = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=8)
         try:
             ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
-        except Exception:  # too new
-            continue
+        except Exception as e:
+            if isinstance(refusal(e), OutOfMemory):
+                raise refusal(e) from e
+            continue  # too new
         return version
     raise RuntimeRefusal("this onnxruntime loads no opset that this onnx knows")
 

@@ -68,7 +68,8 @@ def require_loads(path: str, name: str, read: Callable[[str], ModelProto] | None
         read: reads a file back, large tensors as references into it; without it every file is loaded as it is.
 
     Raises:
-        VerificationFailed: it is not, or there is not enough memory to tell.
+        VerificationFailed: it is not.
+        NotVerified: there is not enough memory to tell.
         UnreadableModel: it cannot be read back.
     """
     checker = runtime(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..errors import VerificationFailed
+from ..errors import NotVerified
 from .session import one_line
 
 Progress = Callable[[str, int, int], None]
@@ -27,7 +27,7 @@ class Watched:
         """Name the check for which there was not enough memory.
 
         Raises:
-            VerificationFailed: there was not.
+            NotVerified: there was not.
         """
         with enough_memory(lambda: self.check):
             yield
@@ -38,7 +38,7 @@ def enough_memory(check: Callable[[], str]) -> Iterator[None]:
     """The same for one check.
 
     Raises:
-        VerificationFailed: there was not enough memory.
+        NotVerified: there was not enough memory.
     """
     try:
         yield
@@ -46,4 +46,4 @@ def enough_memory(check: Callable[[], str]) -> Iterator[None]:
         words = one_line(e)
         why = f" ({words})" if words else ""
         reason = f"the check was not run: not enough memory{why}; --no-verify converts without any check"
-        raise VerificationFailed(f"{check()}: {reason}") from e
+        raise NotVerified(f"{check()}: {reason}") from e

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from onnx import TensorProto
-from onnx.external_data_helper import ExternalDataInfo
 
 from ..tensors import read
 
@@ -53,10 +52,10 @@ class Weights:
 
 def _place(tensor: TensorProto, folder: str) -> tuple[object, ...]:
     """Equal for tensors that are the same elements, whatever their dims, unless more than a place is said of them."""
-    info = ExternalDataInfo(tensor)
-    said = tuple(sorted((e.key, e.value) for e in tensor.external_data if e.key not in PLACE))
-    dims = tuple(tensor.dims) if said else int(np.prod(tensor.dims))
-    return folder, info.location, info.offset or 0, tensor.data_type, dims, said
+    said = {e.key: e.value for e in tensor.external_data}
+    more = tuple(sorted((key, value) for key, value in said.items() if key not in PLACE))
+    dims = tuple(tensor.dims) if more else int(np.prod(tensor.dims))
+    return folder, said.get("location"), int(said.get("offset") or 0), tensor.data_type, dims, more
 
 
 def _bits(values: np.ndarray) -> np.ndarray:
