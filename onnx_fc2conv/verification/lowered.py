@@ -99,11 +99,11 @@ class LoweredVerifier:
         steps = 3 + OTHERS
         self._progress("structure", 0, steps)
         self._structure()
+        self._progress("same size", 1, steps)
         candidates = self._expected.sizes or SIZES
         inputs = Inputs(self._plan, self._original, candidates)
         awake = inputs.choose_scale(lambda feeds: list(self._original.run(feeds).values()))
         asleep = "" if awake else "; an output was the same for two inputs, so this proves little"
-        self._progress("same size", 1, steps)
         self._at("same size", inputs, None, asleep)
         open_ = any(not d.dim_value for v in self._plan.model.inputs for d in v.type.tensor_type.shape.dim[1:])
         if open_:
