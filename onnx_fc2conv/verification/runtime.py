@@ -80,7 +80,7 @@ class Session:
         for name in self.as_stored if default else constant:
             options.add_initializer(name, given[name])
         with tempfile.NamedTemporaryFile() as nothing:
-            place, name = os.path.split(nothing.name)
+            place, name = os.path.split(os.path.realpath(nothing.name))
             options.add_session_config_entry(FOLDER, place)
             return _session(_referring(proto, parts.values, name, self.as_stored).SerializeToString(), options)
 
@@ -162,17 +162,24 @@ class OnnxRuntime:
         """Load a model."""
         try:
             return Session(proto, folder, default, self._weights)
-        except RuntimeRefusal:
-            if not isinstance(proto, str):
-                raise
-            written = onnx.load(proto, load_external_data=False)
-            if opset_of(written) <= newest_opset():
-                raise
-        return Session(written, os.path.dirname(proto), default, self._weights)  # lowered in memory
+        except RuntimeRefusal as e:
+            written = _newer(proto) if isinstance(proto, str) else None
+            if written is None:
+                raise e
+        return Session(written, os.path.dirname(str(proto)), default, self._weights)  # lowered in memory
 
     def newest_opset(self) -> int:
         """The newest opset that this onnxruntime loads."""
         return newest_opset()
+
+
+def _newer(path: str) -> ModelProto | None:
+    """The model of a file whose opset is newer than the runtime; ``None`` for any other file."""
+    try:
+        written = onnx.load(path, load_external_data=False)
+    except Exception:  # the file is damaged, as the runtime has said
+        return None
+    return written if opset_of(written) > newest_opset() else None
 
 
 @lru_cache(maxsize=1)

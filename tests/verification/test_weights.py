@@ -245,6 +245,13 @@ def test_a_written_file_that_is_no_valid_model_is_rejected(
         require_loads(str(path), "onnxruntime", read_back)
 
 
+def test_a_written_file_that_is_cut_short_is_rejected(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(fc2conv.VerificationFailed, match="onnxruntime does not load the written file"):
+        require_loads(str(path), "onnxruntime")
+
+
 def test_a_file_of_a_newer_opset_than_the_runtime_knows_is_loaded_lowered(tmp_path: Path) -> None:
     newest = runtime.newest_opset()
     if newest >= onnx.defs.onnx_opset_version():
