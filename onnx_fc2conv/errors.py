@@ -70,6 +70,12 @@ class VerificationFailed(Fc2ConvError):
     exit_code = 3
 
 
+class NotVerified(VerificationFailed):
+    """A check could not be run for lack of memory: nothing is known against the model, and nothing is written."""
+
+    exit_code = 1
+
+
 def printable(text: str) -> str:
     """The text with everything that a terminal would act on (escapes, line breaks) written out instead."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

@@ -36,10 +36,15 @@ class Verifier(EnlargedChecks):
 
         Raises:
             VerificationFailed: a check found a difference, or the runtime cannot run what is to be checked.
+            NotVerified: there is not enough memory to run a check.
         """
-        steps = 3 + 3 * len(sizes)
+        with self._progress.enough_memory():
+            return self._all(sizes)
+
+    def _all(self, sizes: list[Sizes]) -> Outcome:
+        steps = 4 + 2 * len(sizes)
         self._progress("structure", 0, steps)
-        require_valid(self._proto, self._conversion.original)
+        require_valid(self._proto, self._folder, self._conversion.original, self._plan.model.folder)
         require_converted(self._conversion, self._proto)
         require_limits(self._conversion, self._proto)
         self._load()
@@ -54,7 +59,9 @@ class Verifier(EnlargedChecks):
             self._progress("grid law", 2, steps)
             self._stride()
             for i, size in enumerate(sizes):
-                self._at(size, 3 + 3 * i, steps)
+                self._at(size, 3 + 2 * i, steps)
+            self._progress("default run", steps - 1, steps)
+            self._as_users_run()
         except RuntimeRefusal as e:
             raise VerificationFailed(f"{name} cannot run the check: {e}") from e
         self._progress("done", steps, steps)

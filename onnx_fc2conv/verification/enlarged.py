@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
 
-from .. import dtypes
 from ..conversion import Sizes, text, words
 from ..errors import VerificationFailed
-from .compare import error
+from .default_run import Asked, DefaultRuns, at
 from .deviation import interior, measure
-from .judgement import Exact
-from .loaded import Loaded
 from .map_outputs import every_cell, map_crops, map_shape
-from .oracle import Cell, Oracle, image_crops, sample_cells
+from .oracle import Cell, image_crops, sample_cells
 from .outcome import Check, Speed
 from .session import Feeds, RuntimeRefusal
 
-Answer = Callable[[tuple[str, ...], Feeds, Cell, tuple[int, ...], Feeds], Feeds]
+WARM = 0.2  #: seconds; a run that takes longer is not run again to be timed
 
 
-class EnlargedChecks(Loaded):
+class EnlargedChecks(DefaultRuns):
     """What is checked at every enlarged size."""
 
     def _require_grid(self, found: Feeds, sizes: Sizes) -> None:
@@ -50,15 +47,13 @@ class EnlargedChecks(Loaded):
         first = next(iter(sizes.values()))
         self._progress("windows", done, steps)
         try:
-            given = self._session.run(feeds)
+            given, took = self._timed(feeds)
         except RuntimeRefusal as e:
             raise VerificationFailed(f"windows: the converted model does not run at {words(sizes)}: {e}") from e
         found = self._forms.maps(given)
         self._require_grid(found, sizes)
         self.outcome.checks.append(Check("grid law", first, True, note=self._grid_words(sizes)))
-        as_run = self._default.run(feeds) if self._default else {}
-        optimised = self._forms.maps(as_run) if as_run else None
-        self._output_form(sizes, feeds, given, as_run)
+        self._output_form(sizes, feeds, given)
         maps = self._oracle.maps(feeds)
         if self._oracle.map_outputs:
             check = Check(
@@ -69,33 +64,33 @@ class EnlargedChecks(Loaded):
             self._every_cell(first, maps, feeds)
         if not self._lifted:
             self._map_crops(sizes, feeds, found)
+            self._later.add(self.outcome, feeds, lambda *_: [])  # that it loads and runs
         for names in self._same_grid():
             over = self._lifted[names[0]].grid
             size = sizes[over.source]
             grid = over.grid_size(size)
             cells = sample_cells(grid, self._bounds.window_cells(), sum(grid))
-            count = (len(cells), int(np.prod(grid)))
-            start = perf_counter()
-            expected = self._answers(self._oracle.answer, names, maps, cells, trained)
-            windows_took = perf_counter() - start
-            exact = self._exact(names, maps, cells, trained)
+            asked = Asked(size, names, feeds, maps, trained, cells, (len(cells), int(np.prod(grid))), {})
+            answered = self._answers(self._oracle, asked)
+            asked = replace(asked, expected=answered.answers)
             whole = self._lifted[names[0]].grid.whole_image
             note = "the original on the whole image" if whole else ""
-            windows = Check("windows", size, True, count, note=note)
-            self._compare(windows, _at_cells(found, names, cells), expected, False, exact=exact)
-            if optimised is not None:
-                self._progress("default run", done + 1, steps)
-                default = Check("default run", size, True, count)
-                self._default_run(default, _at_cells(optimised, names, cells), expected, feeds, cells, trained, exact)
+            windows = Check("windows", size, True, asked.count, note=note)
+            self._compare(windows, asked.of(found), asked.expected, False, exact=self._exact(asked))
+            self._put_off(asked)
             if whole:
                 continue  # there is one answer and no crop that it belongs to
-            self._progress("image crops", done + 2, steps)
-            start = perf_counter()
-            self._session.run(feeds)
-            one_pass = perf_counter() - start
+            self._progress("image crops", done + 1, steps)
+            if took < WARM:  # what a first run allocates would count
+                took = self._timed(feeds)[1]
             crops = self._image_crops(size, feeds, found, names)
-            timed = (count[1], len(cells))
-            self.outcome.speed.append(Speed(size, timed, one_pass, windows_took / len(cells), crops))
+            timed = (asked.count[1], len(cells))
+            self.outcome.speed.append(Speed(size, timed, took, answered.seconds, crops))
+
+    def _timed(self, feeds: Feeds) -> tuple[Feeds, float]:
+        """What the converted model gives, and the seconds that it took."""
+        start = perf_counter()
+        return self._session.run(feeds), perf_counter() - start
 
     def _every_cell(self, size: tuple[int, ...], maps: Feeds, feeds: Feeds) -> None:
         """Of denser maps every k-th cell, against the original's own backbone, whether it pads or not."""
@@ -105,63 +100,14 @@ class EnlargedChecks(Loaded):
         note = f"of the denser map every {' or '.join(steps)}-th cell, as the original's backbone gives it"
         self._compare(Check("every k-th cell", size, True, note=note), found, expected, True)
 
-    def _output_form(self, sizes: Sizes, feeds: Feeds, given: Feeds, as_run: Feeds) -> None:
+    def _output_form(self, sizes: Sizes, feeds: Feeds, given: Feeds) -> None:
         """Outputs that are not their maps, also for several images, also as users run the model."""
         first = next(iter(sizes.values()))
         self.outcome.checks += self._forms.check(first, self._images.batches[0], given)
         for batch in self._ran[1:] if self._forms else ():
             several = self._session.run(self._images.draw(sizes, batch))
             self.outcome.checks += self._forms.check(first, batch, several)
-        if self._written is not None:
-            self.outcome.checks += self._forms.check_default(first, self._written.run(feeds), as_run, self._bounds)
-
-    def _answers(self, answer: Answer, names: list[str], maps: Feeds, cells: list[Cell], trained: Feeds) -> Feeds:
-        stride = self._lifted[names[0]].grid.stride
-        answers = [answer(tuple(names), maps, cell, stride, trained) for cell in cells]
-        return _stacked(names, answers)
-
-    def _exact(self, names: list[str], maps: Feeds, cells: list[Cell], trained: Feeds) -> Exact:
-        def exact(name: str, which: np.ndarray) -> np.ndarray:
-            some = [cells[int(i)] for i in which]
-            return self._answers(self._oracle.precise, names, maps, some, trained)[name]
-
-        return exact
-
-    def _optimised_answers(self, names: list[str], feeds: Feeds, cells: list[Cell], trained: Feeds) -> Feeds:
-        if self._optimised_oracle is None:
-            self._optimised_oracle = Oracle(self._plan, self._runtime, self._conversion.original, default=True)
-        maps = self._optimised_oracle.maps(feeds)
-        return self._answers(self._optimised_oracle.answer, names, maps, cells, trained)
-
-    def _default_run(
-        self,
-        check: Check,
-        found: Feeds,
-        expected: Feeds,
-        feeds: Feeds,
-        cells: list[Cell],
-        trained: Feeds,
-        exact: Exact,
-    ) -> None:
-        """Optimised, what is quantised is computed in integers: then the original is optimised too.
-
-        Where that alone makes the original another model (integer kernels saturate on processors without dot products
-        of bytes), there is nothing to compare with.
-        """
-        if not self._bounds.all_steps.nodes:
-            self._compare(check, found, expected, True, True, exact)
-            return
-        optimised = self._optimised_answers(list(expected), feeds, cells, trained)
-        try:
-            self._compare(check, found, optimised, True, True, exact)
-        except VerificationFailed:
-            own = max(error(optimised[name], expected[name], True) for name in expected)
-            steps = self._bounds.all_steps
-            if own <= dtypes.quantised_tolerance(steps.coarsest, steps.nodes):
-                raise
-            check.passed, check.error = None, own
-            check.note = "not asserted: the original itself differs by this much once onnxruntime optimises it here"
-            self.outcome.checks.append(check)
+        self._put_off_forms(sizes, feeds)
 
     def _same_grid(self) -> list[list[str]]:
         """The outputs, grouped by grid: one cell then means the same window for all of a group."""
@@ -203,7 +149,7 @@ class EnlargedChecks(Loaded):
         crops, start = [crop(cell) for cell in cells], perf_counter()
         answers = [self._oracle.original.run(one, names) for one in crops]
         took = (perf_counter() - start) / len(cells)
-        expected, at_cells = _stacked(names, answers), _at_cells(found, names, cells)
+        expected, at_cells = _stacked(names, answers), at(found, names, cells)
 
         check = Check("image crops", size, True, (len(cells), int(np.prod(grid_size))))
         if self._conversion.verdict == "exact":
@@ -235,8 +181,3 @@ class EnlargedChecks(Loaded):
 
 def _stacked(names: list[str], answers: list[Feeds]) -> Feeds:
     return {name: np.stack([a[name] for a in answers], -1) for name in names}
-
-
-def _at_cells(found: Feeds, names: list[str], cells: list[Cell]) -> Feeds:
-    index = tuple(np.array(cells).T)
-    return {name: np.ascontiguousarray(found[name][(Ellipsis, *index)]) for name in names}

@@ -10,8 +10,9 @@ default run  the same, with the graph optimisations that users run with, if the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from onnx import ModelProto
@@ -25,13 +26,13 @@ from .bounds import Bounds
 from .choice import runtime
 from .compare import error
 from .judgement import Judgement
+from .later import NAME, Later, default_session
 from .outcome import Check, Outcome
 from .session import Feeds, RuntimeRefusal, Session
 from .static import as_one, outputs_by_type, require_repeatable, require_signature
 from .static_inputs import SIZES, Inputs
 from .structure import require_valid
-
-Progress = Callable[[str, int, int], None]
+from .watched import Progress, Watched
 
 CONVOLUTIONS = frozenset("Conv FusedConv ConvInteger QLinearConv NhwcConv NhwcFusedConv".split())
 OTHERS = 2  #: sizes besides the first that a model of dynamic size is checked at
@@ -76,7 +77,8 @@ class LoweredVerifier:
             expected: what it must be.
         """
         self._conversion, self._plan, self._expected = conversion, conversion.plan, expected
-        self._proto, self._folder, self._progress = proto, folder, progress
+        self._proto, self._folder, self._progress = proto, folder, Watched(progress)
+        self._later = Later()
         self._runtime = runtime(conversion.plan.runtime)
         self._bounds = Bounds(conversion)
         self._judgement = Judgement(self._bounds, outputs_by_type(conversion.original.graph.output))
@@ -87,32 +89,39 @@ class LoweredVerifier:
 
         Raises:
             VerificationFailed: a check found a difference, or the runtime cannot run what is to be checked.
+            NotVerified: there is not enough memory to run a check.
             UnreadableModel: the original cannot be run.
         """
-        steps = 2 + OTHERS
+        with self._progress.enough_memory():
+            return self._all()
+
+    def _all(self) -> Outcome:
+        steps = 3 + OTHERS
         self._progress("structure", 0, steps)
         self._structure()
+        self._progress("same size", 1, steps)
         candidates = self._expected.sizes or SIZES
         inputs = Inputs(self._plan, self._original, candidates)
         awake = inputs.choose_scale(lambda feeds: list(self._original.run(feeds).values()))
         asleep = "" if awake else "; an output was the same for two inputs, so this proves little"
-        self._progress("same size", 1, steps)
         self._at("same size", inputs, None, asleep)
         open_ = any(not d.dim_value for v in self._plan.model.inputs for d in v.type.tensor_type.shape.dim[1:])
         if open_:
             done = [inputs.open_size]
             for size in candidates:
                 if len(done) <= OTHERS or self._expected.asked:
-                    self._progress("other size", 1 + len(done), max(steps, 2 + len(done)))
+                    self._progress("other size", 1 + len(done), max(steps, 3 + len(done)))
                     done += [size] if size not in done and self._other(inputs, size, asleep) else []
             if len(done) == 1 and not self._expected.asked:
                 note = "the original runs at no other size that was tried"
                 self.outcome.checks.append(Check("other size", None, None, note=note))
+        self._progress("default run", steps - 1, steps)
+        self._as_users_run()
         self._progress("done", steps, steps)
         return self.outcome
 
     def _structure(self) -> None:
-        require_valid(self._proto, self._conversion.original)
+        require_valid(self._proto, self._folder, self._conversion.original, self._plan.model.folder)
         if self._expected.same_signature:
             require_signature(self._conversion.original, self._proto)
         left = self._expected.left
@@ -136,20 +145,27 @@ class LoweredVerifier:
 
     def _load(self) -> None:
         name, load, folder = self._runtime.name, self._runtime.load, self._plan.model.folder
-        self._default: tuple[Session, Session] | None = None
         try:
             self._original = load(self._conversion.original, folder)
-            optimised = load(self._conversion.original, folder, default=True) if self._runtime.optimises else None
         except RuntimeRefusal as e:
             advice = f"; {dtypes.ADVICE}" if self._plan.runtime == "onnxruntime" else ""
             reason = f"{name} does not load the original model, so nothing can be checked: {e}{advice}"
             raise UnreadableModel(reason) from e
         try:
             self._session = load(self._proto, self._folder)
-            if optimised is not None:
-                self._default = optimised, load(self._proto, self._folder, default=True)
         except RuntimeRefusal as e:
             raise VerificationFailed(f"structure: {name} does not load the rewritten model: {e}") from e
+
+    def _as_users_run(self) -> None:
+        """What was put off, in default sessions; nothing else is loaded then."""
+        if not self._runtime.optimises:
+            return
+        del self._session, self._original
+        loads = [default_session(self._runtime, self._proto, self._folder, "rewritten model")]
+        if self._bounds.all_steps.nodes:
+            folder = self._plan.model.folder
+            loads.append(default_session(self._runtime, self._conversion.original, folder, "original"))
+        self._later.run(self.outcome, *loads)
 
     def _other(self, inputs: Inputs, size: Size, asleep: str) -> bool:
         """Check at another size; false if it is a guess at which the original does not run."""
@@ -182,34 +198,30 @@ class LoweredVerifier:
             require_repeatable(expected, self._original.run(feeds))
             note = f"batch {batch}{asleep}"
             self._compare(Check(name, shown, True, (1, 1), note=note), self._session, feeds, expected)
-            if self._default is not None:
-                self._default_run(Check("default run", shown, True, (1, 1), note=note), feeds, expected)
+            if self._runtime.optimises:
+                check = Check(NAME, shown, True, (1, 1), note=note)
+                self._later.add(self.outcome, feeds, partial(self._default_run, check, expected))
 
-    def _default_run(self, check: Check, feeds: Feeds, expected: Feeds) -> None:
+    def _default_run(self, check: Check, expected: Feeds, found: Feeds, optimised: Feeds | None = None) -> list[Check]:
         """The same as users run it.
 
         Optimised, what is quantised is computed in integers: then the original is optimised too. Where that alone makes
         the original another model (integer kernels saturate on processors without dot products of bytes), there is
         nothing to compare with.
         """
-        assert self._default is not None
-        original, rewritten = self._default
-        steps = self._bounds.all_steps
-        if not steps.nodes:
-            self._compare(check, rewritten, feeds, expected, optimised=True)
-            return
-        optimised = original.run(feeds)
+        if optimised is None:
+            self._judge(check, found, expected, optimised=True)
+            return [check]
         try:
-            self._compare(check, rewritten, feeds, optimised, optimised=True)
-        except VerificationFailed as e:
+            self._judge(check, found, optimised, optimised=True)
+        except VerificationFailed:
             own = max(error(optimised[name], expected[name], True) for name in expected)
-            if isinstance(e.__cause__, RuntimeRefusal) or own <= dtypes.quantised_tolerance(
-                steps.coarsest, steps.nodes
-            ):
+            steps = self._bounds.all_steps
+            if own <= dtypes.quantised_tolerance(steps.coarsest, steps.nodes):
                 raise
             check.passed, check.error, check.tolerance = None, own, None
             check.note = "not asserted: the original itself differs by this much once onnxruntime optimises it here"
-            self.outcome.checks.append(check)
+        return [check]
 
     def _shown(self, feeds: Feeds) -> Size | None:
         """The image's size."""
@@ -218,17 +230,20 @@ class LoweredVerifier:
         name, axes = self._expected.image
         return tuple(feeds[name].shape[axis] for axis in axes)
 
-    def _compare(self, check: Check, session: Session, feeds: Feeds, expected: Feeds, optimised: bool = False) -> None:
+    def _compare(self, check: Check, session: Session, feeds: Feeds, expected: Feeds) -> None:
         try:
             found = session.run(feeds)
         except RuntimeRefusal as e:
             raise VerificationFailed(f"{check.name}: the rewritten model does not run: {e}") from e
+        self._judge(check, found, expected)
+        self.outcome.checks.append(check)
+
+    def _judge(self, check: Check, found: Feeds, expected: Feeds, optimised: bool = False) -> None:
         expected = {name: _without_grid(value, self._expected.grids.get(name, 0)) for name, value in expected.items()}
         if list(found) != list(expected):
             raise VerificationFailed(f"{check.name}: the outputs are {list(found)}, expected {list(expected)}")
         found_, expected_ = ({name: as_one(v) for name, v in values.items()} for values in (found, expected))
         self._judgement.compare(check, found_, expected_, True, optimised)
-        self.outcome.checks.append(check)
 
 
 def _without_grid(value: np.ndarray, axes: int) -> np.ndarray:

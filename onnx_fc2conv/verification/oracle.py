@@ -7,8 +7,11 @@ with the conversion: where a node carries the trained size and could not run at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
+from math import prod
+from time import perf_counter
 
 import numpy as np
 from onnx import ModelProto, ValueInfoProto, helper
@@ -16,11 +19,25 @@ from onnx import ModelProto, ValueInfoProto, helper
 from ..geometry import Grid
 from ..parts import cut
 from ..plan import Plan
+from .batches import ROOM, Batches, Same, picks
 from .precise import Doubled
 from .repeated import Repeated
 from .session import Feeds, Runtime, Session
 
 Cell = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The original head's answers at several cells.
+
+    Attributes:
+        answers: by output, the cells stacked last.
+        seconds: that one of them takes alone.
+    """
+
+    answers: Feeds
+    seconds: float
 
 
 class Oracle:
@@ -40,25 +57,38 @@ class Oracle:
         self._plan, self._load = plan, partial(runtime.load, default=default)
         model = plan.model
         given = original or model.proto
-        self.original = self._batched(self._load(given, model.folder), given)
+        self._whole, self._original = given, None if default else self._load(given, model.folder)
         self.map_outputs = [name for name in model.outputs if name in plan.maps and name in model.producer]
         self._inner = list(dict.fromkeys([*(c for c in plan.cuts if c in model.producer), *self.map_outputs]))
-        free = {image.name: _untyped(plan, image.name) for image in plan.images}
-        self._backbone: Session | None = None
         self._sparse: Session | None = None
-        if self._inner:
-            front = plan.dense.model if plan.dense else model
-            self._backbone = self._load(cut(front, free, self._inner), model.folder)
+        self._backbone = self._front() if self._inner else None
         self._heads: dict[tuple[str, ...], Session] = {}
         self._doubled: dict[tuple[str, ...], Doubled] = {}
-        self._whole = given
 
-    def _batched(self, session: Session, given: ModelProto | None = None) -> Session:
+    @property
+    def original(self) -> Session:
+        """The whole original."""
+        if self._original is None:
+            self._original = self._load(self._whole, self._plan.model.folder)
+        return self._batched(self._original)
+
+    def release(self) -> None:
+        """Let go of all sessions; what is asked for again is loaded again."""
+        self._original = self._backbone = self._sparse = None
+        self._heads.clear()
+        self._doubled.clear()
+
+    def _front(self) -> Session:
+        plan, model = self._plan, self._plan.dense.model if self._plan.dense else self._plan.model
+        free = {image.name: _untyped(plan, image.name) for image in plan.images}
+        return self._load(cut(model, free, self._inner), plan.model.folder)
+
+    def _batched(self, session: Session) -> Session:
         """The session, for any number of images where the original takes a fixed one; a head has no declared inputs."""
         batch = self._plan.freed_batch
         if batch is None:
             return session
-        graph = (given or self._whole).graph
+        graph = self._whole.graph
         dims = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
         batched = {name for name, d in dims.items() if d and d[0].dim_value == batch}
         return Repeated(session, batch, batched | {c for c in self._plan.cuts if self._plan.maps[c].dims[0] == "batch"})
@@ -68,6 +98,8 @@ class Oracle:
 
         Where they were made denser, it is the denser backbone that makes them.
         """
+        if self._inner and self._backbone is None:
+            self._backbone = self._front()
         found = self._backbone.run(feeds, self._inner) if self._backbone else {}
         return found | {name: feeds[name] for name in self._plan.cuts if name not in found}
 
@@ -100,6 +132,56 @@ class Oracle:
             trained: inputs of the trained size, for heads that ask for the input's shape.
         """
         return self._head(outputs).run(trained | self._windows(outputs, maps, cell, stride), list(outputs))
+
+    def answers(
+        self,
+        outputs: tuple[str, ...],
+        maps: Feeds,
+        cells: list[Cell],
+        stride: tuple[int, ...],
+        trained: Feeds,
+        axes: Mapping[str, int | None],
+        same: Same,
+    ) -> Answered:
+        """The same at many cells, in batches where the head keeps the images of a batch apart.
+
+        Args:
+            outputs, maps, stride, trained: as ``answer`` takes them.
+            cells: window positions.
+            axes: of each output, the axis that counts images; ``None`` where it has none.
+            same: whether answers from a batch are those of windows that were run alone.
+        """
+        head, chosen = self._head(outputs), picks(len(cells))
+
+        def window(i: int) -> Feeds:
+            return self._windows(outputs, maps, cells[i], stride)
+
+        def run(windows: Feeds) -> Feeds:
+            return head.run(trained | windows, list(outputs))
+
+        windows = {i: window(i) for i in chosen}
+        start = perf_counter()
+        alone = {i: run(w) for i, w in windows.items()}
+        seconds = (perf_counter() - start) / len(chosen)
+        together: list[Feeds] = []
+        if len(cells) > len(chosen) and self._takes_batches(head):
+            batches = Batches(axes, ROOM // self._head_bytes(), same)
+            together = batches.answers(run, window, alone, len(cells))
+        answers = [alone[i] if i in alone else together[i] if together else run(window(i)) for i in range(len(cells))]
+        return Answered({name: np.stack([a[name] for a in answers], -1) for name in outputs}, seconds)
+
+    def _takes_batches(self, head: Session) -> bool:
+        """Whether the head reads nothing but windows, and the first axis of each counts images."""
+        cuts = [name for name in self._plan.cuts if name in head.inputs]
+        maps = (self._plan.maps[name] for name in cuts)
+        return (
+            self._plan.freed_batch is None and set(cuts) == set(head.inputs) and all(m.dims[0] == "batch" for m in maps)
+        )
+
+    def _head_bytes(self) -> int:
+        """Bytes of all values that the head computes of one window, and of the window."""
+        names = {*self._plan.cuts, *(name for op in self._plan.head for name in op.outputs)}
+        return 8 * sum(prod(self._plan.shapes.of(name) or ()) for name in names)
 
     def precise(
         self, outputs: tuple[str, ...], maps: Feeds, cell: Cell, stride: tuple[int, ...], trained: Feeds

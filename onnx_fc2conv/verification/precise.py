@@ -11,8 +11,10 @@ import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from ..tensors import read
+from .apart import apart
 from .reference import Session
 from .session import Feeds
+from .weights import Weights
 
 SINGLE = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -26,8 +28,10 @@ class Doubled:
         Raises:
             RuntimeRefusal: the evaluator does not load it.
         """
+        parts = apart(part, folder, Weights())
         proto = ModelProto()
-        proto.CopyFrom(part)
+        proto.CopyFrom(parts.light)
+        values = {name: _wide(v) for name, v in parts.values.items()}
         for tensor in proto.graph.initializer:
             _double(tensor, folder)
         for node in proto.graph.node:
@@ -35,7 +39,7 @@ class Doubled:
         for value in (*proto.graph.input, *proto.graph.output):
             if value.type.tensor_type.elem_type in SINGLE:
                 value.type.tensor_type.elem_type = TensorProto.DOUBLE
-        self._session = Session(proto, folder)
+        self._session = Session(proto, folder, given=values)
 
     def run(self, feeds: Feeds, outputs: list[str]) -> Feeds:
         """The outputs by name, floating-point ones in float64.
@@ -43,8 +47,13 @@ class Doubled:
         Raises:
             RuntimeRefusal: an operator is not known in double precision.
         """
-        single = {name: np.issubdtype(v.dtype, np.floating) or v.dtype.kind == "V" for name, v in feeds.items()}
-        return self._session.run({k: v.astype(np.float64) if single[k] else v for k, v in feeds.items()}, outputs)
+        return self._session.run({name: _wide(v) for name, v in feeds.items()}, outputs)
+
+
+def _wide(values: np.ndarray) -> np.ndarray:
+    """Floating-point numbers in float64."""
+    floats = np.issubdtype(values.dtype, np.floating) or values.dtype.kind == "V"
+    return values.astype(np.float64) if floats else values
 
 
 def _double(tensor: TensorProto, folder: str) -> None:

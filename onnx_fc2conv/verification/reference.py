@@ -1,7 +1,8 @@
 """onnx.reference, ONNX's own evaluator, as the checks need it: every element type, in numpy, and slowly.
 
 It takes a model at its word, so what a runtime would reject is looked for here: a file goes through the ONNX checker,
-and a result must have the element type that the model declares. Weights stay where they are and are fed as inputs.
+and a result must have the element type that the model declares. Large weights stay where they are and are fed as
+inputs.
 """
 
 from __future__ import annotations
@@ -11,32 +12,42 @@ import warnings
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, defs
+from onnx import ModelProto, defs
 from onnx.reference import ReferenceEvaluator
 
 from ..dtypes import name_of, numpy_type
-from .session import Feeds, RuntimeRefusal, external, inlined, one_line, opset_of
+from .apart import apart
+from .session import Feeds, RuntimeRefusal, opset_of, refusal
+from .weights import Weights
 
 
 class Session:
     """One model, loaded."""
 
-    def __init__(self, proto: ModelProto | str, folder: str = "") -> None:
-        """Load a model, as ``session.Runtime.load`` says."""
+    def __init__(
+        self, proto: ModelProto | str, folder: str = "", weights: Weights | None = None, given: Feeds | None = None
+    ) -> None:
+        """Load a model, as ``session.Runtime.load`` says.
+
+        Args:
+            proto, folder: as there.
+            weights: those of other sessions.
+            given: values of initializers that the model has not.
+        """
         try:
             if isinstance(proto, str):
                 onnx.checker.check_model(proto, full_check=True)
                 folder, proto = os.path.dirname(proto), onnx.load(proto, load_external_data=False)
             _require_right(proto)
-            self._weights = external(proto, folder)
-            self._evaluator = ReferenceEvaluator(_without(self._weights, inlined(proto, folder)))
-        except RuntimeRefusal:
-            raise
+            parts = apart(proto, folder, weights or Weights())
+            self._weights = parts.values | (given or {})
+            self._evaluator = ReferenceEvaluator(parts.light)
         except Exception as e:  # the evaluator raises many types, all of them refusals
-            raise RuntimeRefusal(one_line(e)) from e
+            raise refusal(e) from e
         constants = {t.name for t in proto.graph.initializer}
         self.inputs = [i.name for i in proto.graph.input if i.name not in constants]
         self.outputs = [o.name for o in proto.graph.output]
+        self.as_stored: list[str] = []
         self._declared = {o.name: o.type.tensor_type.elem_type for o in proto.graph.output}
 
     def run(self, feeds: Feeds, outputs: list[str] | None = None) -> Feeds:
@@ -48,7 +59,7 @@ class Session:
                 warnings.simplefilter("ignore")
                 values = self._evaluator.run(outputs, self._weights | given)
         except Exception as e:
-            raise RuntimeRefusal(one_line(e)) from e
+            raise refusal(e) from e
         found = dict(zip(outputs, values, strict=True))
         return {name: self._tensor(name, value) for name, value in found.items()}
 
@@ -68,24 +79,16 @@ class Reference:
     version = onnx.__version__
     optimises = False
 
+    def __init__(self) -> None:
+        self._weights = Weights()
+
     def load(self, proto: ModelProto | str, folder: str = "", default: bool = False) -> Session:
         """Load a model; there are no optimisations to ask for."""
-        return Session(proto, folder)
+        return Session(proto, folder, self._weights)
 
     def newest_opset(self) -> int:
         """The newest opset that this onnx knows."""
         return int(defs.onnx_opset_version())
-
-
-def _without(weights: Feeds, proto: ModelProto) -> ModelProto:
-    """The model without these initializers."""
-    if not weights:
-        return proto
-    rest = ModelProto()
-    rest.CopyFrom(proto)
-    del rest.graph.initializer[:]
-    rest.graph.initializer.extend(t for t in proto.graph.initializer if t.data_location != TensorProto.EXTERNAL)
-    return rest
 
 
 def _require_right(proto: ModelProto) -> None:

@@ -19,7 +19,7 @@ class Repeated:
             batched: its inputs whose first axis counts them.
         """
         self._session, self._batch, self._batched = session, batch, batched
-        self.inputs, self.outputs = session.inputs, session.outputs
+        self.inputs, self.outputs, self.as_stored = session.inputs, session.outputs, session.as_stored
 
     def run(self, feeds: Feeds, outputs: list[str] | None = None) -> Feeds:
         """The outputs by name, as ``session.Session.run`` says; those that count no images are the first image's."""

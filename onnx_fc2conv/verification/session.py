@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Protocol
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
-
-from ..ops import captured
-from ..tensors import read, tensors
+from onnx import ModelProto
 
 Feeds = dict[str, np.ndarray]
 
@@ -17,22 +15,48 @@ class RuntimeRefusal(Exception):
     """A runtime does not load or run a model; the message is its own, on one line."""
 
 
+class OutOfMemory(MemoryError):
+    """A runtime had not enough memory to load or run a model, which says nothing about the model."""
+
+
+#: how runtimes and libraries say so
+NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation", "Unable to allocate", "Cannot allocate memory")
+
+
+def refusal(error: Exception) -> Exception:
+    """What to raise for whatever a runtime raised: ``OutOfMemory`` or ``RuntimeRefusal``."""
+    if isinstance(error, (RuntimeRefusal, OutOfMemory)):
+        return error
+    words = one_line(error)
+    short = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if short or any(said in str(error) for said in NO_MEMORY):
+        return OutOfMemory(words)
+    return RuntimeRefusal(words)
+
+
 class Session(Protocol):
-    """One model, loaded; ``inputs`` and ``outputs`` are names, constants not among them."""
+    """One model, loaded.
+
+    Attributes:
+        inputs, outputs: names, constants not among them.
+        as_stored: names of the weights that a default session does not rearrange, for lack of memory.
+    """
 
     inputs: list[str]
     outputs: list[str]
+    as_stored: list[str]
 
     def run(self, feeds: Feeds, outputs: list[str] | None = None) -> Feeds:
         """The outputs by name. Feeds that the model has no input for are left out.
 
         Raises:
             RuntimeRefusal: it does not run on these.
+            OutOfMemory: there is not enough memory to tell.
         """
 
 
 class Runtime(Protocol):
-    """A library that runs models.
+    """A library that runs models. What it loads shares one copy of all large tensors for as long as it lives.
 
     Attributes:
         name: as messages spell it.
@@ -54,31 +78,11 @@ class Runtime(Protocol):
 
         Raises:
             RuntimeRefusal: the runtime rejects it.
+            OutOfMemory: there is not enough memory to tell.
         """
 
     def newest_opset(self) -> int:
         """The newest opset of the default domain that the library loads."""
-
-
-def external(proto: ModelProto, folder: str) -> Feeds:
-    """The values of the initializers whose data is external, mapped and not read; onnxruntime drops unused ones."""
-    used = {o.name for o in proto.graph.output}
-    used |= {name for node in proto.graph.node for name in (*node.input, *captured(node))}
-    found = (t for t in proto.graph.initializer if t.data_location == TensorProto.EXTERNAL and t.name in used)
-    return {t.name: read(t, folder) for t in found}
-
-
-def inlined(proto: ModelProto, folder: str) -> ModelProto:
-    """The model with the external data of subgraphs and attributes inside, where a session cannot be given them."""
-    at_top = {t.name for t in proto.graph.initializer}
-    if not any(t.data_location == TensorProto.EXTERNAL and t.name not in at_top for t in tensors(proto)):
-        return proto
-    copy = ModelProto()
-    copy.CopyFrom(proto)
-    for tensor in tensors(copy):
-        if tensor.data_location == TensorProto.EXTERNAL and tensor.name not in at_top:
-            tensor.CopyFrom(numpy_helper.from_array(np.asarray(read(tensor, folder)), tensor.name))
-    return copy
 
 
 def opset_of(proto: ModelProto) -> int:

@@ -8,7 +8,7 @@ default run  the same, with the graph optimisations that users run with, if the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from onnx import ModelProto, ValueInfoProto
@@ -23,13 +23,13 @@ from .bounds import Bounds
 from .choice import runtime
 from .compare import FLOATS
 from .judgement import Exact, Judgement
+from .later import NAME, Later, default_session
 from .outcome import Check, Outcome
 from .precise import Doubled
 from .session import Feeds, RuntimeRefusal, Session
 from .static_inputs import Inputs
 from .structure import require_limits, require_valid
-
-Progress = Callable[[str, int, int], None]
+from .watched import Progress, Watched
 
 
 class StaticVerifier:
@@ -45,7 +45,8 @@ class StaticVerifier:
             progress: called with a check's name, the steps done, and their number.
         """
         self._conversion, self._plan = conversion, conversion.plan
-        self._proto, self._folder, self._progress = proto, folder, progress
+        self._proto, self._folder, self._progress = proto, folder, Watched(progress)
+        self._later = Later()
         self._runtime = runtime(conversion.plan.runtime)
         self._bounds = Bounds(conversion)
         self._judgement = Judgement(self._bounds, outputs_by_type(conversion.original.graph.output))
@@ -56,11 +57,16 @@ class StaticVerifier:
 
         Raises:
             VerificationFailed: a check found a difference, or the runtime cannot run what is to be checked.
+            NotVerified: there is not enough memory to run a check.
             UnreadableModel: the original cannot be run.
         """
-        self._progress("structure", 0, 2)
+        with self._progress.enough_memory():
+            return self._all()
+
+    def _all(self) -> Outcome:
+        self._progress("structure", 0, 3)
         try:
-            require_valid(self._proto, self._conversion.original)
+            require_valid(self._proto, self._folder, self._conversion.original, self._plan.model.folder)
         except VerificationFailed:
             self._require_true_declarations()
             raise
@@ -71,9 +77,11 @@ class StaticVerifier:
         left = f", none but the {len(self._plan.left)} listed" if self._plan.left else ""
         note = f"ONNX checker, loads in {self._runtime.name}, same inputs and outputs, no FC left{left}"
         self.outcome.checks.append(Check("structure", None, True, note=note))
-        self._progress("same size", 1, 2)
+        self._progress("same size", 1, 3)
         self._same_size()
-        self._progress("done", 2, 2)
+        self._progress("default run", 2, 3)
+        self._as_users_run()
+        self._progress("done", 3, 3)
         return self.outcome
 
     def _require_true_declarations(self) -> None:
@@ -104,14 +112,31 @@ class StaticVerifier:
             advice = f"; {dtypes.ADVICE}" if self._plan.runtime == "onnxruntime" else ""
             reason = f"{name} does not load the original model, so nothing can be checked: {e}{advice}"
             raise UnreadableModel(reason) from e
-        self._default: tuple[Session, Session] | None = None
         try:
             self._session = load(self._proto, self._folder)
-            if self._runtime.optimises:
-                optimised = load(self._conversion.original, folder, default=True)
-                self._default = optimised, load(self._proto, self._folder, default=True)
         except RuntimeRefusal as e:
             raise VerificationFailed(f"structure: {name} does not load the converted model: {e}") from e
+
+    def _as_users_run(self) -> None:
+        """What was put off, in default sessions; nothing else is loaded then."""
+        if not self._runtime.optimises:
+            return
+        del self._session, self._original
+        loads = [default_session(self._runtime, self._proto, self._folder, "converted model")]
+        if self._bounds.all_steps.nodes:  # what is quantised comes out otherwise where it is optimised
+            folder = self._plan.model.folder
+            loads.append(default_session(self._runtime, self._conversion.original, folder, "original"))
+        self._later.run(self.outcome, *loads)
+
+    def _default_run(self, check: Check, feeds: Feeds, expected: Feeds) -> None:
+        """The same inputs in a default session, later."""
+
+        def compare(found: Feeds, optimised: Feeds | None = None) -> list[Check]:
+            self._judge(check, found, feeds, optimised or expected, optimised=True)
+            return [check]
+
+        if self._runtime.optimises:
+            self._later.add(self.outcome, feeds, compare)
 
     def _same_size(self) -> None:
         inputs = Inputs(self._plan, self._original)
@@ -130,18 +155,17 @@ class StaticVerifier:
             require_repeatable(expected, self._original.run(feeds))
             note = f"batch {batch}{asleep}"
             self._compare(Check("same size", None, True, (1, 1), note=note), self._session, feeds, expected)
-            if self._default is not None:
-                original, converted = self._default
-                check = Check("default run", None, True, (1, 1), note=note)
-                if self._bounds.all_steps.nodes:  # what is quantised comes out otherwise where it is optimised
-                    expected = original.run(feeds)
-                self._compare(check, converted, feeds, expected, optimised=True)
+            self._default_run(Check(NAME, None, True, (1, 1), note=note), feeds, expected)
 
-    def _compare(self, check: Check, session: Session, feeds: Feeds, expected: Feeds, optimised: bool = False) -> None:
+    def _compare(self, check: Check, session: Session, feeds: Feeds, expected: Feeds) -> None:
         try:
             found = session.run(feeds)
         except RuntimeRefusal as e:
             raise VerificationFailed(f"{check.name}: the converted model does not run: {e}") from e
+        self._judge(check, found, feeds, expected)
+        self.outcome.checks.append(check)
+
+    def _judge(self, check: Check, found: Feeds, feeds: Feeds, expected: Feeds, optimised: bool = False) -> None:
         one = {name: as_one(value) for name, value in found.items()}
         self._judgement.compare(
             check,
@@ -151,7 +175,6 @@ class StaticVerifier:
             optimised,
             self._exact(feeds),
         )
-        self.outcome.checks.append(check)
 
     def _exact(self, feeds: Feeds) -> Exact:
         def exact(name: str, which: np.ndarray) -> np.ndarray:

@@ -2,57 +2,89 @@
 
 from __future__ import annotations
 
-from math import prod
+import os
+from collections.abc import Callable
 
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto
 
 from ..conversion import Conversion
 from ..errors import UnreadableModel, VerificationFailed
 from ..ops import FULLY_CONNECTED
 from ..plan import FeatureMap
-from ..tensors import bytes_for, tensors
+from .apart import lightened
 from .choice import runtime
-from .session import RuntimeRefusal, one_line
+from .session import OutOfMemory, RuntimeRefusal, one_line, refusal
+from .watched import enough_memory
 
 CONVS = frozenset("Conv ConvInteger QLinearConv".split())
 DEQUANTISING = frozenset(("DequantizeLinear",))
+LOADED_WHOLE = 2**26  #: bytes; larger files are read back and not loaded by a path, which holds their weights twice
 
 
-def require_valid(proto: ModelProto, original: ModelProto) -> None:
+def require_valid(proto: ModelProto, folder: str, original: ModelProto, original_folder: str) -> None:
     """Accepted by the ONNX checker with full shape inference.
+
+    Args:
+        proto: the model under test.
+        folder: where its external data lies.
+        original: the original.
+        original_folder: the same of that.
 
     Raises:
         VerificationFailed: it is not.
         UnreadableModel: it is not, and neither is the original, for the same kind of reason.
     """
-    complaint = _complaint(proto)
+    complaint = _complaint(proto, folder)
     if complaint is None:
         return
-    if _complaint(original) is not None:
-        raise UnreadableModel(f"the ONNX checker rejects the original model: {_complaint(original)}")
+    given = _complaint(original, original_folder)
+    if given is not None:
+        raise UnreadableModel(f"the ONNX checker rejects the original model: {given}")
     raise VerificationFailed(f"structure: the ONNX checker rejects the converted model: {complaint}")
 
 
-def _complaint(proto: ModelProto) -> str | None:
+def _complaint(proto: ModelProto, folder: str) -> str | None:
     try:
-        onnx.checker.check_model(_without_external(proto), full_check=True)
+        onnx.checker.check_model(_without_large(proto, folder), full_check=True)
     except Exception as e:  # the checker raises several types
+        found = refusal(e)
+        if isinstance(found, OutOfMemory):
+            raise found from e
         return one_line(e)
     return None
 
 
-def require_loads(path: str, name: str) -> None:
-    """The file on the disk is loaded by the runtime of this name in a default session.
+def require_loads(path: str, name: str, read: Callable[[str], ModelProto] | None = None) -> None:
+    """The file on the disk is loaded by the runtime of this name, its nodes as they are written.
+
+    What a default session makes of the model was checked before it was written. A runtime that reads a large file holds
+    its tensors twice; so such a file is read back with its tensors left where they are, the ONNX checker sees what was
+    read, and the runtime is given the tensors from where they lie in the file.
+
+    Args:
+        path: of the file.
+        name: of the runtime.
+        read: reads a file back, large tensors as references into it; without it every file is loaded as it is.
 
     Raises:
         VerificationFailed: it is not.
+        NotVerified: there is not enough memory to tell.
+        UnreadableModel: it cannot be read back.
     """
     checker = runtime(name)
-    try:
-        checker.load(path, default=True)
-    except RuntimeRefusal as e:
-        raise VerificationFailed(f"structure: {checker.name} does not load the written file: {e}") from e
+    with enough_memory(lambda: "structure"):
+        try:
+            if read is None or os.path.getsize(path) < LOADED_WHOLE:
+                checker.load(path)
+                return
+            written = read(path)
+            complaint = _complaint(written, os.path.dirname(path))
+            if complaint is not None:
+                raise VerificationFailed(f"structure: the ONNX checker rejects the written file: {complaint}")
+            checker.load(written, os.path.dirname(path))
+        except RuntimeRefusal as e:
+            raise VerificationFailed(f"structure: {checker.name} does not load the written file: {e}") from e
 
 
 def require_converted(conversion: Conversion, proto: ModelProto) -> None:
@@ -125,23 +157,17 @@ def _require_free(image: FeatureMap, proto: ModelProto) -> list[str]:
     return [dims[i].dim_param for i in image.spatial]
 
 
-def _without_external(proto: ModelProto) -> ModelProto:
-    """A stand-in for the checker, which would look for data files: external weights become inputs, or zeros."""
-    if not any(t.data_location == TensorProto.EXTERNAL for t in tensors(proto)):
-        return proto
+def _without_large(proto: ModelProto, folder: str) -> ModelProto:
+    """A stand-in for the checker, which would look for data files and copy weights: those become inputs."""
+    light, large = lightened(proto, folder)
+    if not large:
+        return light
     stand_in = ModelProto()
-    stand_in.CopyFrom(proto)
-    graph = stand_in.graph
-    external = [t for t in proto.graph.initializer if t.data_location == TensorProto.EXTERNAL]
-    names, listed = {t.name for t in external}, {i.name for i in graph.input}
-    del graph.initializer[:]
-    graph.initializer.extend(t for t in proto.graph.initializer if t.name not in names)
-    graph.input.extend(
-        onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in external if t.name not in listed
+    stand_in.CopyFrom(light)
+    listed = {i.name for i in stand_in.graph.input}
+    stand_in.graph.input.extend(
+        onnx.helper.make_tensor_value_info(name, t.data_type, list(t.dims))
+        for name, t in large.items()
+        if name not in listed
     )
-    for tensor in tensors(stand_in):
-        if tensor.data_location == TensorProto.EXTERNAL:  # in a subgraph or an attribute
-            tensor.data_location = TensorProto.DEFAULT
-            del tensor.external_data[:]
-            tensor.raw_data = bytes(bytes_for(tensor.data_type, prod(tensor.dims)) or 0)
     return stand_in

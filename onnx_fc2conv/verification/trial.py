@@ -7,7 +7,7 @@ from onnx import ModelProto
 
 from .. import dtypes
 from .runtime import OnnxRuntime
-from .session import RuntimeRefusal
+from .session import OutOfMemory, RuntimeRefusal
 
 
 def tried(proto: ModelProto, folder: str, axes: dict[str, list[int]], sizes: dict[str, list[int]]) -> str:
@@ -45,7 +45,7 @@ def tried(proto: ModelProto, folder: str, axes: dict[str, list[int]], sizes: dic
     runtime = OnnxRuntime()
     try:
         found = runtime.load(relabelled, folder).run(feeds)
-    except RuntimeRefusal as e:
+    except (RuntimeRefusal, OutOfMemory) as e:
         return f"{runtime.name} {runtime.version} at {words}: {e}"
     shapes = ", ".join(f"'{name}' has shape {list(np.shape(v))}" for name, v in found.items())
     return f"{runtime.name} {runtime.version} at {words} runs: {shapes}"

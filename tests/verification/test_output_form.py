@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from onnx_fc2conv import model_io, pipeline
 from onnx_fc2conv.output_form import METADATA_KEY
 from onnx_fc2conv.settings import Settings
 from onnx_fc2conv.verification import Verifier
+from onnx_fc2conv.verification.session import Session
 from tests.networks import Head, network
 
 from .test_sabotage import MLP, TWO, array_of, behind_output, change, node, set_attribute
@@ -255,13 +257,12 @@ def test_the_model_is_run_without_additional_outputs_too() -> None:
     spoilt = ModelProto()
     spoilt.CopyFrom(model)
     sum_instead_of_mean(spoilt)
-    load = verifier._load
+    load = verifier._runtime.load
 
-    def load_spoilt() -> None:
-        load()
-        verifier._written = verifier._runtime.load(spoilt, default=True)
+    def load_spoilt(proto: Any, folder: str = "", default: bool = False) -> Session:
+        return load(spoilt if proto is model else proto, folder, default)
 
-    verifier._load = load_spoilt  # type: ignore[method-assign]
+    verifier._runtime.load = load_spoilt  # type: ignore[method-assign]
     with pytest.raises(fc2conv.VerificationFailed, match="as users run it, is not the mean of its map"):
         verifier.run(conversion.sizes(()))
 
