@@ -68,5 +68,5 @@ class Saveable(Generic[R]):
             if self.report.verified:
                 from .verification import require_loads
 
-                require_loads(str(staged), self.runtime)
+                require_loads(str(staged), self.runtime, model_io.parse)
         self.report.output = str(path)

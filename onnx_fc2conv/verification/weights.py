@@ -6,20 +6,20 @@ known by that place. Values that are given inside of a model are known by themse
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import TensorProto
 
-from ..tensors import read
-
-#: what says where bytes are and nothing of how they are to be read
-PLACE = frozenset(("location", "offset", "length", "checksum"))
+from ..places import Place
+from ..tensors import read, where
 
 
 class Weights:
     """Arrays by the place of their bytes. One for all sessions of a verification."""
 
     def __init__(self) -> None:
-        self._placed: dict[tuple[object, ...], np.ndarray] = {}
+        self._placed: dict[tuple[Place, int], np.ndarray] = {}
         self._inline: dict[tuple[object, ...], list[np.ndarray]] = {}
 
     def of(self, tensor: TensorProto, folder: str) -> np.ndarray:
@@ -34,7 +34,7 @@ class Weights:
         """
         if tensor.data_location != TensorProto.EXTERNAL:
             return self._known(read(tensor, folder))
-        key = _place(tensor, folder)
+        key = replace(where(tensor, folder), version=None, said=False), tensor.data_type
         if key not in self._placed:
             self._placed[key] = np.ascontiguousarray(read(tensor, folder)).reshape(-1)
         return self._placed[key].reshape(tuple(tensor.dims))
@@ -48,14 +48,6 @@ class Weights:
                 return array.reshape(values.shape)
         known.append(values)
         return values
-
-
-def _place(tensor: TensorProto, folder: str) -> tuple[object, ...]:
-    """Equal for tensors that are the same elements, whatever their dims, unless more than a place is said of them."""
-    said = {e.key: e.value for e in tensor.external_data}
-    more = tuple(sorted((key, value) for key, value in said.items() if key not in PLACE))
-    dims = tuple(tensor.dims) if more else int(np.prod(tensor.dims))
-    return folder, said.get("location"), int(said.get("offset") or 0), tensor.data_type, dims, more
 
 
 def _bits(values: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv import model_io
+from onnx_fc2conv.places import RAW_DATA, Place, View, put
 from onnx_fc2conv.verification import require_loads, runtime, structure, weights
 from onnx_fc2conv.verification.apart import apart
 from onnx_fc2conv.verification.weights import Weights
@@ -146,20 +148,24 @@ def test_all_sessions_of_a_verification_read_each_tensor_once(tmp_path: Path, mo
     assert {found[0].shape for found in arrays} == {(WIDE, 12), (WIDE, 2, 3, 2)}
 
 
-def test_a_copy_of_what_is_stored_otherwise_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_of_what_is_stored_otherwise_is_made_once(tmp_path: Path) -> None:
     """A reader may give a permuted view of a file."""
     stored = integers((4, 6))
-    monkeypatch.setattr(weights, "read", lambda tensor, folder: stored.T)
-    tensor = TensorProto(data_type=TensorProto.FLOAT, dims=[6, 4], data_location=TensorProto.EXTERNAL)
-    tensor.external_data.add(key="location", value="file")
+    (tmp_path / "data").write_bytes(stored.tobytes())
     known = Weights()
-    first, second = known.of(tensor, ""), known.of(tensor, "")
+    first, second = (known.of(left(tmp_path, [6, 4], View((4, 6), (1, 0))), "") for _ in range(2))
     np.testing.assert_array_equal(first, stored.T)
     assert first.flags.c_contiguous
     assert np.shares_memory(first, second)
 
 
-@pytest.mark.filterwarnings("ignore:Ignoring unknown external data")
+def left(folder: Path, dims: list[int], view: View | None = None, offset: int = 0) -> TensorProto:
+    """A tensor whose values are left in the file ``data``."""
+    made = TensorProto(data_type=TensorProto.FLOAT, dims=dims)
+    put(made, Place(str(folder / "data"), offset, 4 * prod(dims), RAW_DATA, view=view))
+    return made
+
+
 def test_tensors_are_the_same_only_if_all_that_is_said_of_them_is(tmp_path: Path) -> None:
     values = np.arange(32, dtype=np.float32)
     (tmp_path / "data").write_bytes(values.tobytes())
@@ -175,11 +181,14 @@ def test_tensors_are_the_same_only_if_all_that_is_said_of_them_is(tmp_path: Path
     np.testing.assert_array_equal(first, values[:8].reshape(2, 4))
     same = [tensor([8]), tensor([4, 2], offset=0)]
     assert all(np.shares_memory(known.of(t, str(tmp_path)), first) for t in same)
-    others = [tensor([4]), tensor([8], offset=32), tensor([8], offset=0, view="1,0"), tensor([2, 4], view="1,0")]
+    moved = left(tmp_path, [8], View((2, 4), (1, 0)))
+    others = [tensor([4]), tensor([8], offset=32), moved, left(tmp_path, [8], View((4, 2), (1, 0)))]
     found = [known.of(t, str(tmp_path)) for t in others]
     assert not any(np.shares_memory(a, first) for a in found)
-    assert not np.shares_memory(found[2], found[3])  # of other dims the same words may mean another order
+    assert not np.shares_memory(found[2], found[3])
     np.testing.assert_array_equal(found[1], values[8:16])
+    assert np.shares_memory(known.of(left(tmp_path, [4, 2], View((2, 4), (1, 0))), ""), found[2])
+    assert np.shares_memory(known.of(left(tmp_path, [8]), ""), known.of(left(tmp_path, [2, 4]), ""))
 
 
 def test_equal_values_inside_of_models_are_kept_once() -> None:
