@@ -80,6 +80,7 @@ def test_defaults() -> None:
         "static": False,
         "max_kernel": None,
         "max_channels": None,
+        "tune": None,
         "report": None,
         "quiet": False,
     }
