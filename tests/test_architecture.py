@@ -260,7 +260,7 @@ IMPORTED = [
     # what is run, libraries that it must not have imported
     ("import onnx_fc2conv", ["onnxruntime", "rich"]),
     ("from onnx_fc2conv import cli; cli.main([MODEL])", ["onnxruntime"]),
-    ("from onnx_fc2conv import cli; cli.main([MODEL, '--quiet'])", ["onnxruntime", "rich"]),
+    ("from onnx_fc2conv import cli; cli.main([MODEL, '--quiet', '--tune', '8'])", ["onnxruntime", "rich"]),
     ("from onnx_fc2conv import cli; cli.main([MODEL, OUT, '--no-verify', '--quiet'])", ["onnxruntime", "rich"]),
     (
         "from onnx_fc2conv import cli; cli.main([MODEL, OUT, '--quiet', '--runtime', 'reference'])",

@@ -99,7 +99,7 @@ class TuningRow:
             return f"there was nothing to measure, so the head has the form '{self.chosen}': {FORMS[self.chosen]}."
         return (
             f"the head has the form '{self.chosen}', the fastest with {self.batch} images at a time on {self.runtime}: "
-            f"{FORMS[self.chosen]}."
+            f"{FORMS[self.chosen]}.{f' It was not compared with the original: {self.note}.' if self.note else ''}"
         )
 
     def _candidates(self) -> str:
