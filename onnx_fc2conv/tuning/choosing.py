@@ -20,7 +20,7 @@ from math import exp, log
 from .measuring import Compared
 
 MARGIN = 0.03
-SURE = 0.85  #: of the other form's time; what is below is not measured twice
+SURE = 0.7  #: of the other form's time; what is below is not measured twice
 
 
 @dataclass(frozen=True)

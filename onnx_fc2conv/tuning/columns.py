@@ -5,7 +5,7 @@ A product is a 1x1 Conv there. The rank is that of the lifted value, so whatever
 
 from __future__ import annotations
 
-from .products import WEIGHT_AT, Product
+from .products import WEIGHT_AT, Product, same_everywhere
 from .writer import Origin, Writer
 
 KINDS = frozenset(WEIGHT_AT)  #: products that there are of this kind
@@ -41,4 +41,4 @@ def leave(writer: Writer, y: str, units: int, rank: int, origin: Origin) -> str:
 
 def constant(writer: Writer, name: str, dims: tuple[int, ...], rank: int) -> str | None:
     """What takes the place of a constant that is combined with each window; ``None`` if it differs between them."""
-    return name if set(dims[max(len(dims) - rank, 0) :]) <= {1} and len(dims) <= 2 + rank else None
+    return name if same_everywhere(dims, rank) else None

@@ -88,6 +88,16 @@ def find(plan: Plan, rewrite: Rewrite) -> dict[str, Product]:
     return found
 
 
+def same_everywhere(dims: tuple[int, ...], rank: int) -> bool:
+    """Whether a constant that is combined with ``[N, K, *grid]`` is the same for all images and cells.
+
+    Args:
+        dims: of the constant.
+        rank: number of grid axes.
+    """
+    return len(dims) <= 2 + rank and all(n == 1 for i, n in enumerate(reversed(dims)) if i != rank)
+
+
 def walked(plan: Plan, rewrite: Rewrite) -> list[int]:
     """The nodes of the original that the heads replace, by position, in topological order."""
     backbone = set(plan.dense.replaced) if plan.dense else set[int]()

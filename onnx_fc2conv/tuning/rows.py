@@ -6,7 +6,7 @@ weight in this order. At the trained size a row is what that reads for an image.
 
 from __future__ import annotations
 
-from .products import Product
+from .products import Product, same_everywhere
 from .writer import Origin, Writer
 
 KINDS = frozenset(("Conv",))
@@ -38,8 +38,7 @@ def leave(writer: Writer, y: str, units: int, rank: int, origin: Origin) -> str:
 
 def constant(writer: Writer, name: str, dims: tuple[int, ...], rank: int) -> str | None:
     """What takes the place of a constant that is combined with each window; ``None`` if it differs between them."""
-    front = dims[: max(len(dims) - rank, 0)]
-    if set(dims[len(front) :]) > {1} or set(front[:-1]) > {1} or len(dims) > 2 + rank:
+    if not same_everywhere(dims, rank):
         return None
-    per_window = front[-1:] or (1,) * bool(dims)
+    per_window = dims[-1 - rank : len(dims) - rank] if len(dims) > rank else dims[:1]
     return writer.reshaped(name, per_window) if per_window != dims else name

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from onnx import NodeProto
 
-from ..ops import BROADCASTING, STANDARD_DOMAINS, UNARY, title
+from ..ops import BROADCASTING, STANDARD_DOMAINS, UNARY, captured, title
 from ..plan import Plan
 from ..rewrite import Rewrite
 from .forms import FORMS, Form
@@ -116,7 +116,7 @@ class _Walk:
         if product is not None:
             self._product(product)
         elif not self._carried(node):
-            for name in node.input:
+            for name in (*node.input, *captured(node)):
                 self._give_back(name)
             self._writer.nodes.append(node)
 

@@ -68,6 +68,22 @@ HEADS: dict[str, tuple[Head, dict[str, dict[str, int]]]] = {
         ),
         {"unfolded": {"Transpose": 2}, "gemm": {"Transpose": 2}},
     ),
+    "a constant for each image": (
+        Head(
+            "f = Flatten (map)\na = Gemm <transB = 1> (f, v, q)\ny = MatMul (a, w)",
+            {"v": (5, 12), "q": (2, 1), "w": (5, 3)},
+            batch=2,
+        ),
+        {"unfolded": {"Conv": 3}, "gemm": {"Gemm": 2}},
+    ),
+    "a constant for each image and feature": (
+        Head(
+            "f = Flatten (map)\na = Gemm <transB = 1> (f, v, q)\ny = MatMul (a, w)",
+            {"v": (5, 12), "q": (2, 5), "w": (5, 3)},
+            batch=2,
+        ),
+        {"unfolded": {"Conv": 3}, "gemm": {"Gemm": 2}},
+    ),
     "a residual block": (
         Head(
             """f = Flatten (map)
