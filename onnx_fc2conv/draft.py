@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from onnx import ModelProto
 
 from . import forms, head_form, spatial, tuning, undo
-from .assemble import assemble
 from .conversion import Conversion
 from .errors import Unliftable
+from .ops import Model
 from .plan import Plan
 from .rewrite import Rewrite
 from .settings import Settings
@@ -25,6 +26,7 @@ class Draft:
         plan: what was understood of the original.
         rewrite: the lifted heads.
         original: the model as it was given.
+        assemble: puts a model and its heads together.
         restructured, unbaked: what was done to it before, one line each.
         freed: the batch that it was made for, where that is freed.
     """
@@ -34,6 +36,7 @@ class Draft:
     plan: Plan
     rewrite: Rewrite
     original: ModelProto
+    assemble: Callable[[Model, Rewrite], ModelProto]
     restructured: tuple[str, ...] = ()
     unbaked: tuple[str, ...] = ()
     freed: int | None = None
@@ -60,7 +63,7 @@ class Draft:
             if formed is None:
                 raise head_form.Unfitting(f"the model says that its head has the form '{form}', which it cannot have")
             rewrite, kept = formed.rewrite, formed.kept
-        converted = assemble(plan.model, rewrite)
+        converted = self.assemble(plan.model, rewrite)
         geometry = spatial.keep(converted) if plan.static else spatial.free(converted, plan, rewrite)
         if self.freed is not None:
             _require_batch(plan, rewrite)

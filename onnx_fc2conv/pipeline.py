@@ -9,6 +9,7 @@ from typing import Any
 from onnx import ModelProto
 
 from . import head_form, heads, limits, model_io, shapes, tuned
+from .assemble import assemble
 from .atrous import made_dense
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
@@ -139,7 +140,7 @@ def drafted(model: Model, name: str, settings: Settings) -> Draft:
     if plan.dense is not None:
         rewrite.take(plan.dense.replaced, plan.dense.initializers)
     limits.split(plan, rewrite, settings.max_kernel, settings.max_channels)
-    return Draft(name, settings, plan, rewrite, model.proto, straight.changes, known.changes, freed)
+    return Draft(name, settings, plan, rewrite, model.proto, assemble, straight.changes, known.changes, freed)
 
 
 @dataclass(frozen=True)

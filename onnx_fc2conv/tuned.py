@@ -131,7 +131,6 @@ class _Stage:
         return self._compared(session, self._feeds[0]).ratio * self.best.timed[0].ratio
 
     def _compared(self, session: Any, feeds: Any) -> Compared:
-        session.run(feeds)
         return self._compare(partial(session.run, feeds), partial(self._session.run, feeds))
 
     def _loaded(self, proto: ModelProto) -> Any:

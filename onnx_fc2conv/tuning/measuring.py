@@ -39,12 +39,14 @@ def compared(run: Run, other: Run, clock: Clock = perf_counter) -> Compared:
 
     Args:
         run: runs the model.
-        other: runs the other one.
+        other: runs the other one, which has run before.
         clock: gives seconds.
     """
-    run(), other()  # what is made when a session runs for the first time does not count
-    count = max(1, min(10000, round(SAMPLE / max(min(_took(run, 1, clock), _took(other, 1, clock)), 1e-6))))
-    start, ratios = clock(), list[float]()
+    run()  # what is made when a session runs for the first time does not count; the other one ran before
+    once = _took(run, 1, clock), _took(other, 1, clock)
+    count = max(1, min(10000, round(SAMPLE / max(min(once), 1e-6))))
+    ratios = [once[0] / max(once[1], 1e-9)] if count == 1 else []
+    start = clock() - (sum(once) if ratios else 0)
     while len(ratios) < MOST:
         if len(ratios) % 2:
             second, first = _took(other, count, clock), _took(run, count, clock)
