@@ -17,11 +17,12 @@ import onnx_fc2conv as fc2conv
 from onnx_fc2conv import head_form
 from onnx_fc2conv.report import markdown, print_report
 
+from ..lift.test_static import model_of
 from ..networks import Head, network
 from ..test_cli import EXACT, call
 from ..undo.models import edited, stripped
 from .models import OTHERS, in_form, kinds
-from .test_forms import CHAIN, CHAIN_WEIGHTS, HEADS, NHWC
+from .test_forms import CHAIN, CHAIN_WEIGHTS, HEADS, NHWC, STATIC
 
 MODEL = network(Head(CHAIN, CHAIN_WEIGHTS))
 Measured = Callable[..., list[float]]
@@ -150,6 +151,25 @@ def test_a_fixed_batch(measured: Measured) -> None:
     assert report.tuning is not None
     assert [f.to_original for f in report.tuning.forms] == [None] * 4
     assert "the original does not run on 3 images" in printed(report)
+
+
+def test_static(measured: Measured) -> None:
+    """No size is measured but the only one, and no form that has what ``--static`` is to avoid."""
+    left = measured(1.0, 0.5, 1.0)  # folded, unfolded, the original
+    report = fc2conv.convert(model_of(STATIC["a map"]), static=True, tune=4).report
+    assert not left
+    assert (report.form, report.verified) == ("unfolded", True)
+    assert report.tuning is not None
+    assert report.tuning.sizes == [""]
+    assert report.tuning.forms[3].reason == "--static is for what runs no FC"
+    assert "| unfolded | 0.50 | 1.00 | chosen |" in markdown(report)
+
+
+@pytest.mark.parametrize("form", ["unfolded", "gemm"])
+def test_without_metadata_the_original_is_not_guessed(form: str) -> None:
+    """Only a plain head can be found in a graph; what cannot is no model that is wrong."""
+    with pytest.raises((fc2conv.Unliftable, fc2conv.VerificationFailed)):
+        fc2conv.revert(stripped(in_form(MODEL, form).proto))
 
 
 def test_a_form_that_does_not_run_is_none(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
