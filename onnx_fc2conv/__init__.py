@@ -93,6 +93,7 @@ def convert(
     static: bool = False,
     max_kernel: int | None = None,
     max_channels: int | None = None,
+    tune: int | None = None,
 ) -> Result:
     """Convert a model; the argument is never changed and nothing is written until ``Result.save``.
 
@@ -102,14 +103,14 @@ def convert(
         global_pool: ``"window"``: a pool over the whole map becomes one over the window; ``"keep"``: it stays global.
         stride: answers every so many pixels (8, or (8, 4), height first), which must divide the effective stride.
         dynamic_batch: free the batch axis too, wherever its size was written into the model.
-        output: the form of each output. ``"map"``: ``[N, K, GH, GW]``, the grid axes appended; ``"rows"``:
-            ``[N * GH * GW, K]``, images first, then the cells in row-major order; ``"mean"``, ``"max"``: all windows
-            pooled to ``[N, K]``.
+        output: the form of each output: ``"map"``, ``[N, K, GH, GW]``; ``"rows"``, ``[N * GH * GW, K]``, images first,
+            then the cells in row-major order; ``"mean"``, ``"max"``, all windows pooled to ``[N, K]``.
         verify: run the checks; without them the report says "NOT verified".
         require_exact: refuse models whose answers can differ from the original's on image crops.
         runtime: what runs the checks, ``"onnxruntime"`` or ``"reference"`` (slow; takes float64 and bfloat16 too).
         static: change no size: every FC becomes a Conv, and all inputs and outputs keep their names, types and shapes.
         max_kernel, max_channels: split every Conv into exact ones of at most such a kernel, and so many channels.
+        tune: take that form of the heads which is fastest on onnxruntime with so many images; see ``report.tuning``.
 
     Returns:
         The converted model, the report, and the geometry of every output; of a static conversion, of none.
@@ -135,6 +136,7 @@ def convert(
         static=static,
         max_kernel=max_kernel,
         max_channels=max_channels,
+        tune=tune,
     )
     return pipeline.convert(source, settings)
 
@@ -156,6 +158,7 @@ def inspect(
     static: bool = False,
     max_kernel: int | None = None,
     max_channels: int | None = None,
+    tune: int | None = None,
 ) -> Report:
     """What ``convert`` would do, without running anything; raises what ``convert`` would raise up to there."""
     from . import pipeline
@@ -169,6 +172,7 @@ def inspect(
         static=static,
         max_kernel=max_kernel,
         max_channels=max_channels,
+        tune=tune,
     )
     return pipeline.inspect(source, settings)
 

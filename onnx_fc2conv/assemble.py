@@ -93,6 +93,8 @@ def _rename(made: list[TensorProto], new_names: dict[str, str], rewrite: Rewrite
         new_name = new_names.get(tensor.name, tensor.name)
         rewrite.made_from[new_name] = rewrite.made_from[tensor.name]
         rewrite.same_bytes |= {new_name} if tensor.name in rewrite.same_bytes else set()
+        if tensor.name in rewrite.kernel_dims:
+            rewrite.kernel_dims[new_name] = rewrite.kernel_dims[tensor.name]
         tensor.name = new_name
 
 

@@ -9,6 +9,7 @@ from onnx import ModelProto
 
 from .errors import Unliftable, UsageError
 from .geometry import Geometry
+from .head_form import PLAIN
 from .output_form import OutputForm
 from .plan import Cause, Plan
 from .reach import step, strides
@@ -39,6 +40,8 @@ class Conversion:
         unbaked: which nodes carried the trained size, and what took their place, one line each.
         forms: the form of every lifted output that is not its map.
         limits: the largest kernel and the most channels of a Conv that is written; ``None`` for any.
+        form: of the heads, a key of ``head_form.FORMS``.
+        kept: titles of the FC nodes that this form has on purpose.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Conversion:
     unbaked: tuple[str, ...] = ()
     forms: dict[str, OutputForm] = field(default_factory=dict)
     limits: tuple[int | None, int | None] = (None, None)
+    form: str = PLAIN
+    kept: frozenset[str] = frozenset()
 
     @property
     def map_outputs(self) -> list[str]:

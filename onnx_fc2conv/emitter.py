@@ -36,15 +36,16 @@ class Names:
 class Emitter:
     """Writes what takes the place of nodes, one node of the original after the other."""
 
-    def __init__(self, model: Model, rewrite: Rewrite) -> None:
+    def __init__(self, model: Model, rewrite: Rewrite, taken: Iterable[str] = ()) -> None:
         """Start on a model.
 
         Args:
             model: the original; never changed.
             rewrite: takes up the nodes and constants.
+            taken: names that are not free, besides the model's.
         """
         self.model, self.opset = model, model.opset
-        self._rewrite, self._names = rewrite, Names(model.names)
+        self._rewrite, self._names = rewrite, Names(model.names.union(taken))
         self._made: dict[tuple[Any, ...], str] = {}
         self._nodes: list[NodeProto] = []
         self._op: Op | None = None

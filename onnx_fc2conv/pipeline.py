@@ -8,15 +8,17 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import forms, heads, limits, model_io, shapes, spatial, undo
+from . import head_form, heads, limits, model_io, shapes, tuned
 from .assemble import assemble
 from .atrous import made_dense
 from .backbone import Baked, Readings, resolved, without
 from .constants import Constants
 from .conversion import Conversion, Sizes
-from .errors import BatchBaked, NothingToConvert, Unliftable, UsageError
+from .draft import Draft
+from .errors import BatchBaked, NothingToConvert, Unliftable, UsageError, VerificationFailed
 from .geometry import METADATA_KEY, Geometry
 from .handover import hand_over
+from .head_form import PLAIN
 from .lift import lift, lift_static
 from .ops import Model
 from .plan import Plan
@@ -55,15 +57,24 @@ def convert(source: Any, settings: Settings, progress: Progress = no_progress) -
     Raises:
         Fc2ConvError: one of its kinds.
     """
+    return _converted(source, settings, progress)
+
+
+def _converted(source: Any, settings: Settings, progress: Progress = no_progress, measure: bool = True) -> Result:
     model, name = model_io.load(source)
-    conversion = prepare(model, name, settings)
+    draft = drafted(model, name, settings)
+    conversion = draft.tried() if settings.tune else draft.finished()
     if settings.require_exact and conversion.verdict != "exact":
         raise conversion.not_exact()
-    sizes = conversion.sizes(settings.sizes)
+    sizes, found = conversion.sizes(settings.sizes), None
+    if settings.tune:
+        what = (draft, conversion, settings.tune)
+        found = tuned.fastest(*what, model.folder, progress) if measure else tuned.planned(*what)
+        conversion = draft.finished(found.chosen or PLAIN)
     outcome = None
     if settings.verify:
         outcome = _checked(conversion, conversion.proto, model.folder, progress, sizes)
-    report = build(conversion, sizes, outcome, hand_over(conversion, conversion.proto, sizes))
+    report = build(conversion, sizes, outcome, hand_over(conversion, conversion.proto, sizes), found)
     return Result(
         conversion.proto, report, conversion.geometry, folder=model.folder, source=source, runtime=settings.runtime
     )
@@ -71,7 +82,7 @@ def convert(source: Any, settings: Settings, progress: Progress = no_progress) -
 
 def inspect(source: Any, settings: Settings) -> Report:
     """What ``convert`` would do: everything but the checks. Raises what ``convert`` would raise up to there."""
-    report = convert(source, replace(settings, verify=False)).report
+    report = _converted(source, replace(settings, verify=False), measure=False).report
     report.status = "would convert"
     return report
 
@@ -83,8 +94,12 @@ def verify(original: Any, converted: Any, settings: Settings, progress: Progress
         VerificationFailed: a check found a difference.
         Fc2ConvError: the original could not have been converted, or a file cannot be read.
     """
-    conversion = prepare(*model_io.load(original), settings)
+    draft = drafted(*model_io.load(original), settings)
     given, _ = model_io.load(converted)
+    try:
+        conversion = draft.finished(head_form.stored(given.proto))
+    except head_form.Unfitting as e:
+        raise VerificationFailed(f"structure: {e.reason}") from e
     sizes = conversion.sizes(settings.sizes)
     outcome = _checked(conversion, given.proto, given.folder, progress, sizes)
     return build(conversion, sizes, outcome, hand_over(conversion, given.proto, sizes))
@@ -105,7 +120,11 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     Raises:
         NothingToConvert, Unliftable, UnreadableModel
     """
-    settings = settings or Settings()
+    return drafted(model, name, settings or Settings()).finished()
+
+
+def drafted(model: Model, name: str, settings: Settings) -> Draft:
+    """The same up to where the heads are lifted and not put together yet."""
     straight = straighten(model, *((known_at_declared_sizes, ANY_RANK) if settings.static else (_known, IMAGE_RANK)))
     free, freed = shapes.with_free_batch(straight.model) if settings.dynamic_batch else (straight.model, None)
     try:
@@ -121,34 +140,7 @@ def prepare(model: Model, name: str, settings: Settings | None = None) -> Conver
     if plan.dense is not None:
         rewrite.take(plan.dense.replaced, plan.dense.initializers)
     limits.split(plan, rewrite, settings.max_kernel, settings.max_channels)
-    converted = assemble(plan.model, rewrite)
-    geometry = spatial.keep(converted) if plan.static else spatial.free(converted, plan, rewrite)
-    if freed is not None:
-        _require_batch(plan, rewrite)
-    given = forms.apply(converted, plan, rewrite, settings.output)
-    conversion = Conversion(
-        name,
-        plan,
-        rewrite,
-        converted,
-        geometry,
-        model.proto,
-        straight.changes,
-        known.changes,
-        given,
-        settings.limits,
-    )
-    undo.remember(conversion)
-    return conversion
-
-
-def _require_batch(plan: Plan, rewrite: Rewrite) -> None:
-    """Refuse to free a batch that an output does not have."""
-    for name in plan.model.outputs:
-        lifted = rewrite.values.get(name)
-        if lifted is not None and lifted.layout.before != 0:
-            reason = f"output '{name}' has no batch axis in front, so the batch cannot be freed"
-            raise Unliftable(reason, str(plan.model.producer[name]))
+    return Draft(name, settings, plan, rewrite, model.proto, assemble, straight.changes, known.changes, freed)
 
 
 @dataclass(frozen=True)

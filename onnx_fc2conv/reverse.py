@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from . import heads, model_io, shapes, spatial
+from . import head_form, heads, model_io, shapes, spatial
 from ._version import __version__
 from .assemble import assemble
 from .constants import Constants
@@ -166,6 +166,7 @@ def _too_large(products: Sequence[Product], total: int, limit: int) -> Unliftabl
 def _assembled(read: Read, lowering: Lowering) -> ModelProto:
     proto = assemble(read.model, lowering.rewrite)
     spatial.keep(proto)
+    head_form.store(proto, head_form.PLAIN)
     if read.sizes and not open_axes(read.model):
         _forget_geometry(proto)
     return proto

@@ -158,6 +158,7 @@ class Rewrite:
         tiles: what each initializer is a part of that was cut into several.
         values: every lifted value by its name in the original.
         additions: of a Conv that was split into a sum, how many additions a summand goes through.
+        kernel_dims: of initializers that were given other dims, those that they had as kernels.
     """
 
     replaced: dict[int, list[NodeProto]] = field(default_factory=dict)
@@ -167,6 +168,20 @@ class Rewrite:
     tiles: dict[str, Tile] = field(default_factory=dict)
     values: dict[str, Windowed] = field(default_factory=dict)
     additions: int = 0
+    kernel_dims: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def copy(self) -> Rewrite:
+        """The same, of which the nodes, constants and lists are its own."""
+        return replace(
+            self,
+            replaced={i: [NodeProto.FromString(n.SerializeToString()) for n in ns] for i, ns in self.replaced.items()},
+            initializers=[copied(t) for t in self.initializers],
+            made_from=dict(self.made_from),
+            same_bytes=set(self.same_bytes),
+            tiles=dict(self.tiles),
+            values=dict(self.values),
+            kernel_dims=dict(self.kernel_dims),
+        )
 
     def take(self, replaced: Mapping[int, Sequence[NodeProto]], initializers: Iterable[TensorProto]) -> None:
         """Take up copies of nodes and new constants that were made elsewhere."""
@@ -176,3 +191,10 @@ class Rewrite:
         made = [TensorProto.FromString(t.SerializeToString()) for t in initializers]
         self.initializers += made
         self.made_from |= {t.name: t.name for t in made}
+
+
+def copied(tensor: TensorProto) -> TensorProto:
+    """A tensor of its own, with the same values."""
+    copy = TensorProto()
+    copy.CopyFrom(tensor)
+    return copy

@@ -19,11 +19,11 @@ PACKAGE = Path(__file__).parents[1] / "onnx_fc2conv"
 NAME = PACKAGE.name
 
 #: every leaf imports only leaves before it, and the files of its own folder
-LEAVES = """_version errors dtypes settings geometry output_form places tensors ops parts shapes inference constants
-flatten plan rewrite emitter dilated open_sizes reach conversion findings""".split()
-ROOMS = """model_io structure backbone atrous heads lift limits assemble spatial forms conv2fc verification handover
-report undo""".split()
-STORY = "saving pipeline sizing reverse reverting checkup cli heatmap __init__ __main__".split()
+LEAVES = """_version errors dtypes settings geometry output_form head_form places tensors ops parts shapes inference
+constants flatten plan rewrite emitter taps dilated open_sizes reach conversion findings""".split()
+ROOMS = """model_io structure backbone atrous heads lift limits tuning assemble spatial forms conv2fc verification
+handover report undo""".split()
+STORY = "saving draft tuned pipeline sizing reverse reverting checkup cli heatmap __init__ __main__".split()
 ALSO = {"heads": ["backbone"], "atrous": ["backbone"]}  #: rooms that a room may import besides itself
 
 #: library -> the modules and rooms that may import it
@@ -276,7 +276,7 @@ IMPORTED = [
     ("from onnx_fc2conv import inspect; inspect(MODEL)", ["onnxruntime", "rich"]),
     ("from onnx_fc2conv import Report; Report", ["onnxruntime", "rich"]),
     ("from onnx_fc2conv import cli; cli.main([MODEL])", ["onnxruntime"]),
-    ("from onnx_fc2conv import cli; cli.main([MODEL, '--quiet'])", ["onnxruntime", "rich"]),
+    ("from onnx_fc2conv import cli; cli.main([MODEL, '--quiet', '--tune', '8'])", ["onnxruntime", "rich"]),
     ("from onnx_fc2conv import cli; cli.main([MODEL, OUT, '--no-verify', '--quiet'])", ["onnxruntime", "rich"]),
     (
         "from onnx_fc2conv import cli; cli.main([MODEL, OUT, '--quiet', '--runtime', 'reference'])",

@@ -29,6 +29,7 @@ from onnx_fc2conv.report.data import (
     Report,
 )
 from onnx_fc2conv.report.speed import SpeedRow, words
+from onnx_fc2conv.report.tuning import FormRow, TuningRow
 from tests.backbone.test_baked import CASES
 from tests.networks import Head, network
 from tests.test_cli import EXACT, LINEAR, MODELS, PADDED, call
@@ -36,7 +37,9 @@ from tests.test_cli import EXACT, LINEAR, MODELS, PADDED, call
 KEYS = {
     Report: """tool input output status verified runtime image_input trained_size sizes valid_sizes verdict causes
     restructured unbaked deviation heads maps outputs checks geometry images handover static left speed stride dense
-    dilations schema""",
+    dilations form tuning schema""",
+    TuningRow: "batch runtime sizes chosen forms note",
+    FormRow: "form what times turns mean to_original reason",
     ImageRow: "name shape trained_size same_size_as valid_sizes sizes",
     CauseRow: "node kind detail",
     HeadRow: "feature_map feature_map_shape nodes",

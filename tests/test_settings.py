@@ -83,6 +83,7 @@ def test_defaults() -> None:
         "static": False,
         "max_kernel": None,
         "max_channels": None,
+        "tune": None,
         "share_data": False,
         "report": None,
         "quiet": False,

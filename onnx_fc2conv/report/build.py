@@ -11,6 +11,7 @@ from onnx import TensorShapeProto
 from .._version import __version__
 from ..conversion import Conversion, Sizes, text
 from ..settings import Size
+from . import tuning
 from .data import (
     CauseRow,
     CheckRow,
@@ -143,7 +144,13 @@ class HandedOver(Protocol):
         """What is not documented as supported."""
 
 
-def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, given: HandedOver) -> Report:
+def build(
+    conversion: Conversion,
+    sizes: list[Sizes],
+    outcome: Checked | None,
+    given: HandedOver,
+    tuned: tuning.Tuned | None = None,
+) -> Report:
     """The report of a conversion.
 
     Args:
@@ -151,6 +158,7 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, g
         sizes: input sizes that it was, or would be, verified at.
         outcome: what the checks found, or ``None`` if none was run.
         given: what is to be said of the hand-over to TensorRT.
+        tuned: what was measured of the forms that the head can have, if that was asked for.
     """
     plan = conversion.plan
     images = _images(conversion, sizes)
@@ -186,6 +194,8 @@ def build(conversion: Conversion, sizes: list[Sizes], outcome: Checked | None, g
         },
         left=[LeftRow(node, reason) for node, reason in plan.left.items()],
         speed=[_speed(s) for s in (outcome.speed if outcome else [])],
+        form=conversion.form,
+        tuning=tuning.row(tuned) if tuned is not None else None,
     )
 
 

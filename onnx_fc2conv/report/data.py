@@ -10,7 +10,9 @@ from math import isfinite
 from typing import Any, Literal
 
 from ..conversion import Verdict
+from ..head_form import PLAIN
 from .speed import SpeedRow
+from .tuning import TuningRow
 
 SCHEMA = 1  #: raised when a field changes its meaning or goes
 
@@ -172,7 +174,8 @@ class Report:
     verdict, and ``left`` lists the FC nodes that stay. ``speed`` compares one pass with its answers one by one.
     ``runtime`` is what ran the checks, with its version (``onnxruntime 1.23.0``); null where none was run. Where
     answers were made denser, ``stride`` is the one that was asked for, in pixels per axis, ``dense`` says what was done
-    to which nodes, and ``dilations`` how many cells of each denser map one of the original's is worth.
+    to which nodes, and ``dilations`` how many cells of each denser map one of the original's is worth. ``form`` is
+    that of the heads, and ``tuning`` what was measured to choose it; null if nothing was to be.
     """
 
     tool: str
@@ -203,6 +206,8 @@ class Report:
     stride: list[int] | None = None
     dense: list[str] = field(default_factory=list)
     dilations: dict[str, list[int]] = field(default_factory=dict)
+    form: str = PLAIN
+    tuning: TuningRow | None = None
     schema: int = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from math import prod
 from typing import TextIO
 
 from ..errors import printable
-from . import speed
+from . import speed, tuning
 from .cells import by, check_cells, counted, listed, markdown_table
 from .data import NodeRow, OutputRow, Report
 from .terminal import Screen
@@ -47,6 +47,9 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
         screen.table("checks", ("check", "size", "cells", "error", "tolerance", "result"), check_cells(report.checks))
     if report.speed:
         screen.line(speed.words(report.speed))
+    if report.tuning is not None:
+        screen.table(*tuning.table(report.tuning))
+        screen.line(report.tuning.words())
     screen.line(f": {report.handover.verdict_words()}", "TensorRT")
     for line in (*_findings(report), *report.handover.notes):
         screen.line(line)
@@ -91,6 +94,9 @@ def markdown(report: Report) -> str:
     lines += ["## Checks", ""]
     lines += markdown_table(("check", "size", "cells", "error", "tolerance", "result"), check_cells(report.checks))
     lines += [speed.words(report.speed), ""] if report.speed else []
+    if report.tuning is not None:
+        title, columns, measured = tuning.table(report.tuning)
+        lines += [f"## {title}", "", *markdown_table(columns, measured), printable(report.tuning.words()), ""]
     lines += ["## TensorRT", "", printable(f"{report.handover.verdict_words()}"), ""]
     lines += [f"* {printable(line)}" for line in (*_findings(report), *report.handover.notes)]
     if (command := report.trtexec()) is not None:

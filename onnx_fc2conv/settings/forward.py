@@ -76,6 +76,13 @@ class Settings(Late):
         count=True,
         metavar="N",
     )
+    tune: int | None = option(
+        None,
+        "write the heads in the form that is fastest on onnxruntime with N images at a time, as measured here and now "
+        "at the trained size and at every --size (default: every FC a Conv)",
+        count=True,
+        metavar="N",
+    )
     share_data: bool = share_data_option()
     report: str | None = report_option()
     quiet: bool = quiet_option()
@@ -91,6 +98,8 @@ class Settings(Late):
             self._require_stride(self.stride)
         if self.static:
             self._require_static()
+        if self.tune is not None:
+            self._require_tunable()
 
     def _require_stride(self, stride: Size) -> None:
         """Refuse what is no stride, and what has no grid that could be denser."""
@@ -101,6 +110,16 @@ class Settings(Late):
         if self.global_pool == "keep":
             reason = "keeps one answer for the whole image, which cannot be denser"
             raise UsageError(f"--global-pool keep {reason}; leave --stride out")
+
+    def _require_tunable(self) -> None:
+        """Refuse what leaves nothing to choose, or nothing to choose by."""
+        if self.max_kernel is not None or self.max_channels is not None:
+            flag = "--max-kernel" if self.max_kernel is not None else "--max-channels"
+            raise UsageError(
+                f"{flag} splits Convs for other hardware, and --tune chooses for onnxruntime; leave one out"
+            )
+        if self.runtime != "onnxruntime":
+            raise UsageError(f"--tune measures onnxruntime, and --runtime {self.runtime} does without; leave one out")
 
     def _require_static(self) -> None:
         """Refuse what has no meaning where no size changes."""

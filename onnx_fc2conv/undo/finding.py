@@ -10,6 +10,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 from ..errors import NothingToConvert, Unliftable, UnreadableModel, UsageError
 from ..geometry import METADATA_KEY as GEOMETRY
 from ..geometry import Geometry
+from ..head_form import METADATA_KEY as HEAD_FORM
 from ..ops import Model, view
 from ..output_form import METADATA_KEY as OUTPUT_FORMS
 from ..settings import Size
@@ -175,7 +176,7 @@ def _assembled(flattened: Flattened, known: Sizes, chosen: Chosen, grids: dict[s
             value.type.tensor_type.shape.dim[axis].Clear()
             value.type.tensor_type.shape.dim[axis].dim_value = size
     _drop_value_info(model, graph, flattened)
-    kept = [p for p in proto.metadata_props if p.key not in (METADATA_KEY, GEOMETRY, OUTPUT_FORMS)]
+    kept = [p for p in proto.metadata_props if p.key not in (METADATA_KEY, GEOMETRY, OUTPUT_FORMS, HEAD_FORM)]
     rest = ModelProto(metadata_props=kept)
     del proto.metadata_props[:]
     proto.metadata_props.extend(rest.metadata_props)

@@ -56,6 +56,7 @@ class _Recorder:
         self._original, self._proto = conversion.original, conversion.proto
         self._new = listed(self._proto)
         self._positions = {t.name: i for i, t in enumerate(self._proto.graph.initializer)}
+        self._names = [t.name for t in self._new]
         self._made_from = _sources(conversion.rewrite, self._positions)
         self._factors = dict(_factors(conversion.plan))
         self._room = LARGEST_STORED
@@ -146,7 +147,7 @@ class _Recorder:
         wanted, values = bits(target, self._folder), source.bits(self._new, self._folder)
         if wanted is None or values is None or wanted.size != values.size:
             return None
-        dims = tuple(target.dims), source.shape(self._new)
+        dims = tuple(target.dims), self._kernel_dims(source)
         found = moves.find(wanted, dims[0], values, dims[1], source)
         dtype = numpy_type(target.data_type)
         if found is None and factor is not None and dtype.kind == "f":
@@ -154,6 +155,14 @@ class _Recorder:
             found = moves.find(wanted, dims[0], values, dims[1], source, same)
             found = divided(wanted, values, found, factor, dtype) if found is not None else None
         return found
+
+    def _kernel_dims(self, source: Source) -> tuple[int, ...]:
+        """Dims of a source; of a kernel that has other dims now those that show how its values moved."""
+        if source.dims is None:
+            name = self._names[source.positions[0]]
+            if name in self._conversion.rewrite.kernel_dims:
+                return self._conversion.rewrite.kernel_dims[name]
+        return source.shape(self._new)
 
     def _may_store(self, tensor: TensorProto) -> bool:
         """Whether there is room for its values."""
@@ -262,7 +271,7 @@ def _lost(conversion: Conversion) -> Iterator[Lost]:
         nodes = conversion.rewrite.replaced.get(op.index, [])
         if op.op_type in FULLY_CONNECTED and nodes:
             name, dims = _weight(conversion.plan, op)
-            yield Lost(str(op), tuple(title(n) for n in nodes if _is_conv(n)), name, dims)
+            yield Lost(str(op), tuple(title(n) for n in nodes if _is_product(n)), name, dims)
 
 
 def _weight(plan: Plan, op: Op) -> tuple[str, tuple[int, ...]]:
@@ -274,8 +283,8 @@ def _weight(plan: Plan, op: Op) -> tuple[str, tuple[int, ...]]:
     return "", ()
 
 
-def _is_conv(node: NodeProto) -> bool:
-    return node.op_type in ("Conv", "ConvInteger", "QLinearConv", "FusedConv")
+def _is_product(node: NodeProto) -> bool:
+    return node.op_type in ("Conv", "ConvInteger", "QLinearConv", "FusedConv", "Gemm")
 
 
 def _trained(conversion: Conversion) -> dict[str, tuple[int | None, ...]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from .checks import Verifier
 from .lowered import Expected, LoweredVerifier
 from .outcome import Check, Deviation, Measured, Outcome
+from .session import RuntimeRefusal
 from .static import StaticVerifier
 from .structure import require_loads
+from .trying import default_session, drawn, runs_on
 
 __all__ = [
     "Check",
@@ -15,7 +17,11 @@ __all__ = [
     "LoweredVerifier",
     "Measured",
     "Outcome",
+    "RuntimeRefusal",
     "StaticVerifier",
     "Verifier",
+    "default_session",
+    "drawn",
     "require_loads",
+    "runs_on",
 ]

@@ -49,7 +49,10 @@ class Verifier(EnlargedChecks):
         require_limits(self._conversion, self._proto)
         self._load()
         name, newest = self._runtime.name, self._runtime.newest_opset()
-        note = f"ONNX checker, loads in {name}, no FC left, spatial dims free"
+        left = "no FC left"
+        if kept := self._conversion.kept:
+            left += f" but the {len(kept)} of the form '{self._conversion.form}'"
+        note = f"ONNX checker, loads in {name}, {left}, spatial dims free"
         if opset_of(self._proto) > newest:
             note += f"; {name} knows opset {newest} at most, where all its operators are the same"
         self.outcome.checks.append(Check("structure", None, True, note=note))

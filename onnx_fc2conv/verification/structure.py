@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto
 
 from ..conversion import Conversion
 from ..errors import UnreadableModel, VerificationFailed
-from ..ops import FULLY_CONNECTED
+from ..ops import FULLY_CONNECTED, title
 from ..plan import FeatureMap
 from .apart import lightened
 from .choice import runtime
@@ -88,7 +88,7 @@ def require_loads(path: str, name: str, read: Callable[[str], ModelProto] | None
 
 
 def require_converted(conversion: Conversion, proto: ModelProto) -> None:
-    """No FC is left behind the flattened maps, and the spatial dims of the image inputs are free.
+    """No FC is left behind the flattened maps but those of the head's form, and the images' spatial dims are free.
 
     Raises:
         VerificationFailed: one is left, one is still fixed, or inputs that must have one size declare two.
@@ -97,7 +97,8 @@ def require_converted(conversion: Conversion, proto: ModelProto) -> None:
     for node in proto.graph.node:
         if node.op_type in ("Shape", "Size") or not any(name in behind for name in node.input):
             continue
-        if node.op_type in FULLY_CONNECTED and not all(name in behind for name in node.input[:2]):
+        fixed = node.op_type in FULLY_CONNECTED and not all(name in behind for name in node.input[:2])
+        if fixed and title(node) not in conversion.kept:
             raise VerificationFailed(
                 "structure: a fully connected node is left in the head", node.name or node.output[0]
             )

@@ -11,9 +11,9 @@ import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_fc2conv import emitter
+from onnx_fc2conv import emitter, taps
 from onnx_fc2conv.conv2fc import convolution
-from onnx_fc2conv.conv2fc.matmul import arrangement, layout, patches, product, same, taps
+from onnx_fc2conv.conv2fc.matmul import arrangement, layout, patches, product, same
 from tests.conv2fc.products import Case, by_hand, compare, constant, lowered, model_of, node_of, op_types, run
 from tests.conv2fc.products import product as rewritten
 

@@ -11,9 +11,9 @@ from math import prod
 from onnx import TensorProto
 
 from ...emitter import PAD_OPERANDS, SLICE_OPERANDS, Emitter
+from ...taps import Along, side_by_side
 from ..convolution import Convolution
 from . import layout, same
-from .taps import Along, side_by_side
 
 NARROW = 16  #: channels
 

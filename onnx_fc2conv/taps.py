@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import gcd
 
-from ...emitter import TO_THE_LAST, Emitter
+from .emitter import TO_THE_LAST, Emitter
 
 MOST_SLICES = 24  #: of a kernel that is gathered in one step
 
