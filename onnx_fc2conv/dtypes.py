@@ -170,6 +170,12 @@ def tolerance(elem_type: int, terms: int, nodes: int) -> float:
     return SAFETY * (row.eps * math.sqrt(max(nodes, 1)) + row.accumulator_eps * math.sqrt(max(terms, 1)))
 
 
+def half_its_digits(elem_type: int) -> float:
+    """The error, relative to the scale, with which a value has lost more than half of the digits that its type has."""
+    row = _TABLE.get(elem_type)
+    return math.sqrt(row.eps) if row is not None else 0.0
+
+
 def quantised_tolerance(step: float, nodes: int) -> float:
     """Largest accepted error where rounding may have moved values by a step of a quantised type.
 

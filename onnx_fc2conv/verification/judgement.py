@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from onnx import TensorProto
+from onnx.helper import np_dtype_to_tensor_dtype
 
 from .. import dtypes
 from ..conversion import text
@@ -105,7 +106,7 @@ class Judgement:
         tolerance: float,
         exact: Exact | None,
     ) -> bool:
-        """True if the converted answers are as near to the exact ones as the original's own."""
+        """True if the converted answers are as near to the exact ones as the original's own, which must be near."""
         if exact is None or reference.dtype.kind not in FLOATS or not np.isfinite(reference).all():
             return False
         apart = distances(found, reference)
@@ -118,6 +119,8 @@ class Judgement:
         scale = max(float(np.abs(reference.astype(np.float64)).max()), float(np.finfo(np.float64).tiny))
         ours = float(np.abs(found[..., worst].astype(np.float64) - true).max()) / scale
         originals = float(np.abs(reference[..., worst].astype(np.float64) - true).max()) / scale
+        if not originals <= dtypes.half_its_digits(np_dtype_to_tensor_dtype(reference.dtype)):
+            return False  # either the original means nothing here, or what it is held against does not
         if not ours <= tolerance + dtypes.SAFETY * originals:
             return False
         count = f"{len(worst)} of {len(doubtful)} doubtful answers computed in double precision"

@@ -17,7 +17,8 @@ from onnx.reference import ReferenceEvaluator
 
 from ..dtypes import name_of, numpy_type
 from .apart import apart
-from .session import Feeds, RuntimeRefusal, opset_of, refusal
+from .definitions import OPERATORS
+from .session import Feeds, RuntimeRefusal, refusal
 from .weights import Weights
 
 
@@ -41,7 +42,7 @@ class Session:
             _require_right(proto)
             parts = apart(proto, folder, weights or Weights())
             self._weights = parts.values | (given or {})
-            self._evaluator = ReferenceEvaluator(parts.light)
+            self._evaluator = ReferenceEvaluator(parts.light, new_ops=OPERATORS)
         except Exception as e:  # the evaluator raises many types, all of them refusals
             raise refusal(e) from e
         constants = {t.name for t in proto.graph.initializer}
@@ -92,20 +93,10 @@ class Reference:
 
 
 def _require_right(proto: ModelProto) -> None:
-    """Refuse what the evaluator would run to another result than the standard says, or only stumble over later.
-
-    Where BatchNormalization has no ``training_mode`` yet, it normalises by the batch, as in training.
-    """
+    """Refuse what the evaluator would only stumble over later."""
     made_later = {name for node in proto.graph.node for name in node.output if name}
     for node in proto.graph.node:
         early = next((name for name in node.input if name in made_later), None)
         if early is not None:
             raise RuntimeRefusal(f"the node that makes '{node.output[0]}' reads '{early}' before it is computed")
         made_later -= set(node.output)
-        if opset_of(proto) >= 14:
-            continue
-        if node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx"):
-            raise RuntimeRefusal(
-                "onnx.reference runs BatchNormalization as in training before opset 14; "
-                "convert the model with onnx.version_converter first"
-            )

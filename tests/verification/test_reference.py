@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
 import onnx_fc2conv as fc2conv
@@ -24,6 +24,7 @@ from onnx_fc2conv import dtypes, model_io, pipeline, verification
 from onnx_fc2conv.settings import Settings
 from onnx_fc2conv.verification import bounds
 from onnx_fc2conv.verification.choice import runtime
+from onnx_fc2conv.verification.precise import Doubled
 from onnx_fc2conv.verification.session import Runtime, RuntimeRefusal
 from tests.networks import Head, answers, assert_close, integers, network
 from tests.test_images import CASES as IMAGES
@@ -340,14 +341,37 @@ def test_a_sum_that_rounds_after_each_product_would_be_seen() -> None:
     assert abs(float(ones.sum()) - 4096) > allowed * 4096
 
 
-def test_batch_normalization_as_in_training_is_refused() -> None:
-    """Before opset 14 onnx.reference normalises by the batch; the check would compare the wrong thing."""
-    statistics = {k: np.ones(2, np.float32) for k in ("s", "b", "m", "v")}
-    x = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)
-    old, new = (single("BatchNormalization", 1, {"x": x, **statistics}, opset) for opset in (13, 15))
-    np.testing.assert_allclose(runtime("reference").load(new).run({"x": x})["y"], x, atol=1e-4)
-    with pytest.raises(RuntimeRefusal, match="as in training before opset 14"):
-        runtime("reference").load(old)
+@pytest.mark.parametrize(
+    "elem_type", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16]
+)
+def test_batch_normalization_is_that_of_inference(elem_type: int) -> None:
+    """Before opset 14 onnx.reference itself normalises by the batch, as in training."""
+    dtype = dtypes.numpy_type(elem_type)
+    statistics = {k: np.ones(2, dtype) for k in ("s", "b", "m", "v")}
+    x = np.arange(8).astype(dtype).reshape(1, 2, 2, 2)
+    for opset in (13, 15):
+        found = runtime("reference").load(single("BatchNormalization", elem_type, {"x": x, **statistics}, opset))
+        np.testing.assert_allclose(found.run({"x": x})["y"].astype(float), x.astype(float), rtol=1e-2, atol=1e-4)
+
+
+OLD = {
+    "Softmax": "y = Softmax <axis = 1> (x)",
+    "LogSoftmax": "y = LogSoftmax <axis = 1> (x)",
+    "LRN": "y = LRN <size = 3, alpha = 0.5, beta = 0.7, bias = 2.0> (x)",
+}
+
+
+@pytest.mark.parametrize("text", OLD.values(), ids=OLD.keys())
+def test_a_second_opinion_is_about_the_operator_that_is_there(text: str) -> None:
+    """In double precision an operator means what it means in the model's opset, as onnxruntime has it."""
+    model = parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 11]> g (float[2, 3, 4, 5] x) => (float y) {{{text}}}'
+    )
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    expected = runtime("onnxruntime").load(model).run({"x": x})["y"]
+    found = Doubled(model, "").run({"x": x}, ["y"])["y"]
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_nodes_that_are_not_sorted_are_refused() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from .operators import OPERATORS
+from onnx_fc2conv.verification.definitions import OPERATORS
 
 SINGLE = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 TYPED = {"Cast": "to", "EyeLike": "dtype", "RandomNormal": "dtype", "SequenceEmpty": "dtype"}

@@ -14,8 +14,9 @@ import onnxruntime as ort
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
+from onnx_fc2conv.verification.definitions import OPERATORS
+
 from .doubled import NotEvaluated, Values
-from .operators import OPERATORS
 
 LEVELS = (ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
 

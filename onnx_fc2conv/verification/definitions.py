@@ -1,4 +1,4 @@
-"""Operators that onnx.reference computes otherwise than the standard defines them, by their definition, in float64.
+"""Operators that onnx.reference computes otherwise than the standard defines them, by their definition.
 
 ``BatchNormalization`` before opset 14 is run there as in training; ``LRN`` sums over as many channels as there are
 images; ``Softmax`` and its kin before opset 13 work on everything from ``axis`` on, taken together.
@@ -28,7 +28,8 @@ class BatchNormalization(OpRun):
             raise NotImplementedError("BatchNormalization in training mode")
         per_channel = (-1, *[1] * (x.ndim - 2))
         factor = scale / np.sqrt(var + attributes.get("epsilon", 1e-5))
-        return ((x - mean.reshape(per_channel)) * factor.reshape(per_channel) + bias.reshape(per_channel),)
+        found = (x - mean.reshape(per_channel)) * factor.reshape(per_channel) + bias.reshape(per_channel)
+        return (found.astype(x.dtype),)
 
 
 class LRN(OpRun):
@@ -40,7 +41,7 @@ class LRN(OpRun):
         squares = x**2
         before, after = floor((size - 1) / 2), ceil((size - 1) / 2)
         sums = [squares[:, max(0, c - before) : c + after + 1].sum(1) for c in range(x.shape[1])]
-        return (x / (bias + alpha / size * np.stack(sums, 1)) ** beta,)
+        return ((x / (bias + alpha / size * np.stack(sums, 1)) ** beta).astype(x.dtype),)
 
 
 def _attribute(node: Any, name: str, default: int) -> int:
@@ -49,9 +50,9 @@ def _attribute(node: Any, name: str, default: int) -> int:
 
 def _as_its_opset_says(op: OpRun, x: np.ndarray, along: Along) -> tuple[np.ndarray]:
     if op.run_params["opsets"][""] >= 13:
-        return (along(x, _attribute(op.onnx_node, "axis", -1)),)
+        return (along(x, _attribute(op.onnx_node, "axis", -1)).astype(x.dtype),)
     axis = _attribute(op.onnx_node, "axis", 1) % max(x.ndim, 1)
-    return (along(x.reshape(prod(x.shape[:axis]), -1), 1).reshape(x.shape),)
+    return (along(x.reshape(prod(x.shape[:axis]), -1), 1).reshape(x.shape).astype(x.dtype),)
 
 
 def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
