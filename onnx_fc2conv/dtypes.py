@@ -170,10 +170,10 @@ def tolerance(elem_type: int, terms: int, nodes: int) -> float:
     return SAFETY * (row.eps * math.sqrt(max(nodes, 1)) + row.accumulator_eps * math.sqrt(max(terms, 1)))
 
 
-def half_its_digits(elem_type: int) -> float:
-    """The error, relative to the scale, with which a value has lost more than half of the digits that its type has."""
+def most_of_its_digits(elem_type: int) -> float:
+    """The error, relative to the scale, with which a value has lost three quarters of the digits that its type has."""
     row = _TABLE.get(elem_type)
-    return math.sqrt(row.eps) if row is not None else 0.0
+    return row.eps**0.25 if row is not None else 0.0
 
 
 def quantised_tolerance(step: float, nodes: int) -> float:

@@ -119,7 +119,7 @@ class Judgement:
         scale = max(float(np.abs(reference.astype(np.float64)).max()), float(np.finfo(np.float64).tiny))
         ours = float(np.abs(found[..., worst].astype(np.float64) - true).max()) / scale
         originals = float(np.abs(reference[..., worst].astype(np.float64) - true).max()) / scale
-        if not originals <= dtypes.half_its_digits(np_dtype_to_tensor_dtype(reference.dtype)):
+        if not originals <= dtypes.most_of_its_digits(np_dtype_to_tensor_dtype(reference.dtype)):
             return False  # either the original means nothing here, or what it is held against does not
         if not ours <= tolerance + dtypes.SAFETY * originals:
             return False

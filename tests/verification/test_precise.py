@@ -57,6 +57,18 @@ def test_without_it_the_same_model_would_be_rejected(monkeypatch: pytest.MonkeyP
         fc2conv.convert(network(CANCELS))
 
 
+def test_an_opinion_that_the_original_is_all_wrong_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would excuse everything: compared with what is far away, both are about as near."""
+    run = Doubled.run
+
+    def elsewhere(self: Doubled, feeds: dict[str, Any], outputs: list[str]) -> dict[str, Any]:
+        return {name: 2 * value for name, value in run(self, feeds, outputs).items()}
+
+    monkeypatch.setattr(Doubled, "run", elsewhere)
+    with pytest.raises(VerificationFailed, match="differs by"):
+        fc2conv.convert(network(CANCELS))
+
+
 def edited(model: ModelProto, name: str, factor: float) -> ModelProto:
     """The model with one initializer multiplied."""
     copy = ModelProto()
