@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -549,3 +550,18 @@ def test_no_progress_when_piped(model: Path) -> None:
         [sys.executable, "-c", SCRIPT, "0", model, model.with_name("out.onnx")], capture_output=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_a_model_larger_than_the_memory_is_one_line(
+    error: BaseException, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("onnx_fc2conv.model_io.load", fails)
+    source = saved(LINEAR, tmp_path)
+    before = snapshot(tmp_path)
+    said = call(capsys, source, tmp_path / "out.onnx").one_line(1)
+    assert said == f"{PREFIX}not enough memory for this model; nothing was written"
+    assert snapshot(tmp_path) == before

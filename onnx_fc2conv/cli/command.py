@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..settings.late import Late
 
 LONGEST_LINE = 500
+NO_MEMORY = "not enough memory for this model; nothing was written"
 
 
 class Command:
@@ -105,8 +107,10 @@ def guarded(program: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return say(program, "interrupted; nothing was written", 130)
     except MemoryError:
-        return say(program, "not enough memory for this model; nothing was written", 1)
+        return say(program, NO_MEMORY, 1)
     except Exception as e:
+        if isinstance(e, OSError) and e.errno == errno.ENOMEM:  # a file cannot be mapped
+            return say(program, NO_MEMORY, 1)
         what = f"{type(e).__name__}: {e}"
         return say(program, f"internal error at {_place(e)}, nothing was written; please report it: {what}", 1)
 
