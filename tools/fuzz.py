@@ -36,7 +36,13 @@ from tools.fuzzing.workers import GIB, Prelude, Worker, all_of, cores, shrunk  #
 
 SAVE = ROOT / "tests" / "fuzz_cases"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-COUNTED = ("refused", "headless", "unjudged", "illegal")  #: verdicts whose reasons are printed, where they are needless
+COUNTED = (
+    "refused",
+    "headless",
+    "caught",
+    "unjudged",
+    "illegal",
+)  #: verdicts whose reasons are printed, where they are needless
 
 
 @dataclass

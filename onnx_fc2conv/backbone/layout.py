@@ -127,7 +127,7 @@ def slid_over(model: Model, value: ValueInfoProto) -> list[int] | None:
 def _behind(op: Op, origin: Origin, model: Model) -> Origin | None:
     if op.op_type == "Transpose":
         perm = op.attr("perm") or list(reversed(range(len(origin))))
-        return [origin[p] for p in perm] if len(perm) == len(origin) else None
+        return [origin[p] for p in perm] if sorted(perm) == list(range(len(origin))) else None
     if op.op_type == "Concat":  # the axis is longer then; no Reshape is looked through behind it
         return [(a, 0 if i == op.attr("axis", 1) % len(origin) else n) for i, (a, n) in enumerate(origin)]
     if op.op_type not in ("Unsqueeze", "Squeeze", "Reshape"):

@@ -37,7 +37,8 @@ class Session:
                     values = [ort.OrtValue.ortvalue_from_numpy(v) for v in self._keep.values()]
                     options.add_external_initializers(list(self._keep), values)
                 model = _runnable(inlined(proto, folder)).SerializeToString()
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            # without the fallback, which prints to stdout what it does
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
         except Exception as e:  # the bindings raise many types, all of them refusals
             raise RuntimeRefusal(one_line(e)) from e
         self.inputs = [i.name for i in self._session.get_inputs()]

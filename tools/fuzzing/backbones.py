@@ -73,9 +73,9 @@ def _slides(
         attrs["ceil_mode"] = 1
         t.phases = True
         t.padded = True  # the last window may reach beyond the map
-    rounding = (lambda a, b: -(-a // b)) if attrs.get("ceil_mode") else (lambda a, b: a // b)
+    up = bool(attrs.get("ceil_mode"))
     t.stride = [a * b for a, b in zip(t.stride, strides, strict=True)]
-    return attrs, [rounding(n, s) + 1 for n, s in zip(free, strides, strict=True)]
+    return attrs, [-(-n // s) + 1 if up else n // s + 1 for n, s in zip(free, strides, strict=True)]
 
 
 @step

@@ -150,7 +150,7 @@ class Draft:
 
 def finished(d: Draft, inputs: dict[str, list[Any]], outputs: list[Value], ir_version: int = 8) -> ModelProto:
     """The model, without what no output needs."""
-    needed, nodes = {o.name for o in outputs}, []
+    needed, nodes = {o.name for o in outputs}, list[NodeProto]()
     for node in reversed(d.nodes):
         if needed & set(node.output):
             needed |= set(node.input)

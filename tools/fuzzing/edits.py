@@ -46,7 +46,8 @@ def pick(rng: Rng, choices: Any) -> Any:
 
 def a_node(rng: Rng, model: ModelProto) -> NodeProto:
     """One of the nodes; a new one if there is none."""
-    return pick(rng, model.graph.node) or model.graph.node.add(op_type="Relu")
+    found: NodeProto | None = pick(rng, model.graph.node)
+    return found or model.graph.node.add(op_type="Relu")
 
 
 def value_names(model: ModelProto) -> list[str]:
@@ -59,8 +60,9 @@ def value_names(model: ModelProto) -> list[str]:
 def some_info(rng: Rng, model: ModelProto) -> ValueInfoProto:
     """An input, an output, or one of the values in between that are declared."""
     graph = model.graph
-    found = pick(rng, [r for r in (graph.input, graph.input, graph.output, graph.value_info) if r])
-    return pick(rng, found) if found is not None else graph.input.add()
+    row = pick(rng, [r for r in (graph.input, graph.input, graph.output, graph.value_info) if r])
+    found: ValueInfoProto = pick(rng, row) if row is not None else graph.input.add()
+    return found
 
 
 @edits

@@ -81,7 +81,7 @@ def pooled(d: Draft, x: Value) -> Value | None:
         "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool", "MaxPool", "ReduceSum"
     )
     mean = kind in ("GlobalAveragePool", "ReduceMean", "AveragePool")
-    exact = x.exact and (not mean or cells & (cells - 1) == 0)
+    exact = x.exact and (kind in ("GlobalMaxPool", "ReduceMax", "MaxPool") or cells & (cells - 1) == 0)
     keep = d.number(0, 1)
     if kind.startswith("Reduce"):
         made = d.with_axes(kind, x, spatial, keepdims=keep)
@@ -108,8 +108,7 @@ def tokens(d: Draft, x: Value) -> Value | None:
     rows = d.put("Transpose", d.put("Reshape", x, d.vector(0, c, -1)), perm=[0, 2, 1])
     units = d.number(1, 3)
     made = d.put("MatMul", rows, d.ints(c, units))
-    value = d.value(x, made, (cells, units), bound=x.bound * 2 * c)
-    d.fcs += value is not None
+    value = d.value(x, made, (cells, units), bound=x.bound * 2 * c)  # a 1x1 Conv, and no FC over a window
     return None if value is None else flat(d, value, value.name)
 
 

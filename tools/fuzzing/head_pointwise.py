@@ -158,6 +158,8 @@ def reduce(d: Draft, x: Value) -> Value | None:
         value, exact, bound = d.put("Tanh", x), False, 1
     elif kind in ("L2", "LogSum", "LogSumExp"):
         value, exact, bound = d.put("Add", d.put("Abs", d.put("Tanh", x)), d.array(1)), False, 2 * count
+    if not d.fcs and kind in ("Sum", "L1", "SumSquare"):  # over a window it may be a mean times the number of its cells
+        exact = exact and count & (count - 1) == 0
     dims = tuple(1 if i in axes else n for i, n in enumerate(x.dims) if keep or i not in axes)
     made = d.with_axes(f"Reduce{kind}", value, [a + 1 for a in axes], keepdims=keep)
     return d.value(x, made, dims, bound=bound, parts=parts, exact=exact)

@@ -96,6 +96,8 @@ def qlinear_pointwise(d: Draft, x: Value) -> Value | None:
 @node
 def decoder(d: Draft, x: Value) -> Value | None:
     """A small map of features, and what works on its positions."""
+    if not d.fcs:  # positions of its own are what an FC makes
+        return None
     sides = [(c, h, x.size // (c * h)) for c in (1, 2, 4, 8) for h in (1, 2, 3) if x.size % (c * h) == 0]
     c, h, w = d.pick(*sides)
     small = d.put("Reshape", x, d.vector(0, c, h, w))

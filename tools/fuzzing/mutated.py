@@ -105,7 +105,7 @@ def _changed(data: bytes, name: str, rng: np.random.Generator) -> bytes:
             return DAMAGES[name](rng, data)
         model = ModelProto.FromString(data)
         EDITS[name](rng, model)
-        return model.SerializeToString()
+        return bytes(model.SerializeToString())
     except (DecodeError, ValueError, RecursionError, UnicodeDecodeError):
         return data
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from .law import Answers, difference, in_form, on_crops, on_windows
+from .law import Answers, difference, excused, in_form, on_crops, on_windows
 from .networks import Network, Plan, build, inputs_at
 from .runtime import CannotRun, Feeds, Session, values_of
 from .trial import Trial, Verdict, run
 
 IMAGES = 2
 REPORT = "report.json"
+NOT_LOADED = "onnxruntime does not load the converted model"
+SATURATES = "products saturate"  #: on some processors, which the message says; no conversion can be checked there
 
 
 def perform(plan: Plan, folder: Path) -> Verdict:
@@ -40,7 +43,11 @@ def convert(network: Network, options: tuple[str, ...], report: bool, folder: Pa
     wanted = ("--report", str(folder / REPORT)) if report else ()
     trial = Trial(folder, "onnx-fc2conv", ("--quiet", *options, *wanted), may_also=(REPORT,))
     verdict = run(trial, lambda t: judged(network, t))
-    if verdict.kind == "rejected":
+    if verdict.kind == "rejected" and NOT_LOADED in verdict.text and "--no-verify" not in options:
+        (folder / "out.onnx").unlink(missing_ok=True)
+        plain = convert(network, (*options, "--no-verify"), report, folder)
+        return plain if plain.failed else verdict  # onnxruntime's optimiser fails, and runs what was written without
+    if verdict.kind == "rejected" and SATURATES not in verdict.text:
         return Verdict("check failed", verdict.text, verdict.code)
     return verdict if verdict.kind not in ("ok", "headless") else _taken_back(folder) or verdict
 
@@ -99,6 +106,8 @@ def judged(network: Network, trial: Trial) -> Verdict | None:
             return _as_a_whole(network, converted)
         if wrong is None and "--static" not in options:
             wrong = _enlarged(network, converted, options)
+        if wrong and "--output" in options and _as_a_whole(network, converted).kind == "headless":
+            return Verdict("headless", "read without a head", 0)
         if wrong is None and "--report" in options:
             wrong = _promised(network, converted, trial)
     except Broken as e:
@@ -144,7 +153,8 @@ def _at_the_trained_size(network: Network, converted: Session, options: tuple[st
                 have = every(network, have, int(options[options.index("--stride") + 1]))
             if have.shape != want.shape and (static or have.size != want.size):
                 return f"output '{name}' has shape {have.shape} at the trained size, the original's is {want.shape}"
-            wrong = difference(have.reshape(want.shape), want, name in network.exact)
+            run = partial(Session(network.model).run, outputs=[name])
+            wrong = excused(run, feeds, name, have.reshape(want.shape), want, name in network.exact)
             if wrong:
                 return f"output '{name}' {wrong} at the trained size"
     return None
@@ -181,6 +191,10 @@ def _by_windows(network: Network, converted: Session, size: list[int], form: str
         is_map = network.cuts[name] == name
         whole = want if is_map else in_form(want, len(size), form)
         wrong = difference(found[name], whole, name in network.exact and form != "mean")
+        if wrong and not any_batch and form == "map":  # the original itself may move as far when its image does
+            wrong = excused(
+                lambda f: law(network, f["x"]), {"x": image}, name, found[name], want, name in network.exact
+            )
         if wrong:
             return f"output '{name}' {wrong}"
     return None if form != "map" or any_batch else _by_crops(network, image, found, network.trace.stride)
@@ -238,7 +252,9 @@ def _denser(network: Network, converted: Session, size: list[int], stride: int) 
 def every(network: Network, values: np.ndarray, stride: int) -> np.ndarray:
     """Every k-th cell of a denser grid."""
     steps = [_ratio(s, stride) for s in network.trace.stride]
-    return values[(..., *(slice(None, None, k) for k in steps))]
+    place: Any = (..., *(slice(None, None, k) for k in steps))
+    found: np.ndarray = values[place]
+    return found
 
 
 def _ratio(coarse: int, fine: int) -> int:

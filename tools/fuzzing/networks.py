@@ -72,8 +72,9 @@ class Network:
         """What ``known`` has written down, with the two files."""
         last = Value(row["trace"]["maps"][0], (), 0)
         trace = Trace(**{**row["trace"], "maps": [(last, row["trace"]["stride"])]})
-        models = [onnx.load(str(path)) for path in (model, oracle)]
-        return cls(*models, trace, row["axes"], row["size"], row["cuts"], frozenset(row["exact"]), row["pools"])
+        first, second = (onnx.load(str(path)) for path in (model, oracle))
+        exact = frozenset(row["exact"])
+        return cls(first, second, trace, row["axes"], row["size"], row["cuts"], exact, row["pools"])
 
     @property
     def last(self) -> str:

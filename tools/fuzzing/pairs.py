@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +18,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, ValueInfoProto
 
-from .law import conditioning, difference, in_form, on_crops, on_windows
-from .runtime import CannotRun, Feeds, Session, reads, values_of
+from .law import difference, excused, in_form, on_crops, on_windows
+from .runtime import CannotRun, Feeds, Session, in_order, reads, values_of
 
 GEOMETRY = "onnx_fc2conv.geometry"
 OPEN = (8, 16, 32, 64)  #: sizes to try for spatial dims that the model leaves open
@@ -48,13 +48,15 @@ class Pair:
 
     model: ModelProto
     original: Session
-    converted: Session
     images: list[Image]
     form: str = "map"
+    denser: bool = False
     claims: dict[str, dict[str, Any]] = field(default_factory=dict)
+    trained: Feeds = field(default_factory=dict)
+    converted: Session = field(init=False)
 
     @classmethod
-    def load(cls, original: str, converted: str, form: str) -> Pair:
+    def load(cls, original: str, converted: str, form: str, denser: bool = False) -> Pair:
         """Load both files.
 
         Raises:
@@ -65,9 +67,11 @@ class Pair:
             model, before = onnx.load(original), Session(original)
         except Exception as e:
             raise Unjudged(f"the original does not load: {e}") from e
-        after = Session(converted)
         written = onnx.load(converted, load_external_data=False)
-        return cls(model, before, after, list(freed(model, written)), form, claims_of(written))
+        pair = cls(model, before, list(freed(model, written)), form, denser, claims_of(written))
+        pair.trained = inputs_of(pair)
+        pair.converted = Session(converted)
+        return pair
 
 
 def dims_of(value: ValueInfoProto) -> list[int | None]:
@@ -76,20 +80,31 @@ def dims_of(value: ValueInfoProto) -> list[int | None]:
 
 
 def freed(before: ModelProto, after: ModelProto) -> Iterator[Image]:
-    """The inputs with spatial dims that were fixed and are free now, or that the file claims to have grids over."""
+    """The inputs with spatial dims that were fixed and are free now, or that the file claims to have grids over.
+
+    An input without a grid of its own grows with the one that its dims share their names with.
+    """
     claims = claims_of(after)
     given = {i.name: dims_of(i) for i in before.graph.input}
+    shared: dict[str, int] = {}
+    later = []
     for value in after.graph.input:
-        old, new = given.get(value.name, []), dims_of(value)
+        old, new = given.get(value.name, []), value.type.tensor_type.shape.dim
         own = [c for c in claims.values() if c.get("input") == value.name]
+        axes = [a for a, was in enumerate(old) if a and was is not None and a < len(new) and new[a].dim_param]
         if not own:
+            later.append((value.name, axes, [old[a] or 1 for a in axes], [new[a].dim_param for a in axes]))
             continue
         size = own[0]["trained_size"]
-        axes = [a for a, (was, now) in enumerate(zip(old, new, strict=False)) if a and was is not None and now is None]
         if len(axes) != len(size):  # left open by the original
             channels_last = len(old) == len(size) + 2 and old[-1] is not None and old[1] is None
             axes = [a + 2 - channels_last for a in range(len(size))]
-        yield Image(value.name, axes, list(size), [max(c["stride"][a] for c in own) for a in range(len(size))])
+        grow = [max(c["stride"][a] for c in own) for a in range(len(size))]
+        shared |= {new[a].dim_param: g for a, g in zip(axes, grow, strict=True) if a < len(new)}
+        yield Image(value.name, axes, list(size), grow)
+    for name, axes, size, names in later:
+        if axes and all(n in shared for n in names):
+            yield Image(name, axes, size, [shared[n] for n in names])
 
 
 def claims_of(model: ModelProto) -> dict[str, dict[str, Any]]:
@@ -104,12 +119,8 @@ def claims_of(model: ModelProto) -> dict[str, dict[str, Any]]:
 
 
 def judge(pair: Pair) -> str | None:
-    """What is wrong with the converted model; ``None`` if nothing is.
-
-    Raises:
-        Unjudged: the original gives no answers to compare with.
-    """
-    trained = inputs_of(pair)
+    """What is wrong with the converted model; ``None`` if nothing is."""
+    trained = pair.trained
     expected = pair.original.run(trained)
     found = _converted(pair, trained)
     for name, want in expected.items():
@@ -129,14 +140,6 @@ def _converted(pair: Pair, feeds: Feeds) -> Feeds:
         return pair.converted.run(feeds)
     except CannotRun as e:
         raise CannotRun(f"the converted model does not run on {[list(v.shape) for v in feeds.values()]}: {e}") from e
-
-
-def excused(run: Callable[[Feeds], Feeds], feeds: Feeds, name: str, found: np.ndarray, want: np.ndarray) -> str | None:
-    """Why two arrays are not equal, unless the original itself moves as far when its inputs move by rounding."""
-    wrong = difference(found, want, False)
-    if wrong is None or want.dtype.kind != "f" or found.shape != want.shape:
-        return wrong
-    return difference(found, want, False, conditioning(run, feeds)[name])
 
 
 def inputs_of(pair: Pair) -> Feeds:
@@ -216,6 +219,7 @@ class Values:
         if self._known is None:
             names = [v for i in self._pair.images for v in behind(self._pair.model, i.name)]
             small = values_of(self._pair.model, names, self.trained)
+            names = [n for n in dict.fromkeys(names) if isinstance(small[n], np.ndarray)]
             while names:
                 try:
                     self._known = small, values_of(self._pair.model, names, self.large)
@@ -257,10 +261,12 @@ def _expectations(
     stride = tuple(claim["stride"])
     sees_more = bool(claim.get("global_context")) or any(n > 0 for n in (*claim["padding"], *claim["padding_after"]))
     grid = tuple(grow // s + 1 for grow, s in zip(image.grow, stride, strict=True))
-    if len(pair.images) == 1 and np.prod(grid) <= CELLS:
-        crops = {image.name: (image.axes, image.size, stride)}
+    crops_of = {i.name: (i.axes, i.size, stride) for i in pair.images if len(i.axes) == len(stride)}
+    if len(crops_of) == len(pair.images) and np.prod(grid) <= CELLS:
         with suppress(CannotRun):
-            yield not sees_more, on_crops(pair.original, values.large, crops, grid, [name])[name]
+            yield not sees_more, on_crops(pair.original, values.large, crops_of, grid, [name])[name]
+    if pair.denser:
+        return
     try:
         small, large = values()
     except CannotRun:
@@ -285,7 +291,7 @@ def _grows(small: np.ndarray | None, large: np.ndarray | None, rank: int) -> lis
 def behind(model: ModelProto, image: str) -> list[str]:
     """Values that depend on an image, in the order of the nodes."""
     depends, order = {image}, list[str]()
-    for node in model.graph.node:
+    for node in in_order(model):
         if reads(node) & depends:
             depends |= {o for o in node.output if o}
             order += [o for o in node.output if o]
@@ -297,7 +303,7 @@ def candidates(model: ModelProto, image: str, output: str) -> list[str]:
 
     def flows_around(value: str) -> bool:
         reached = {image}
-        for node in model.graph.node:
+        for node in in_order(model):
             if reads(node) & reached:
                 reached |= {o for o in node.output if o and o != value}
         return output in reached

@@ -38,8 +38,7 @@ class Reference:
 
     def run(self, outputs: list[str], feeds: Feeds) -> list[Any]:
         """The outputs in this order."""
-        found: list[Any] = self._evaluator.run(outputs, feeds)
-        return found
+        return list(self._evaluator.run(outputs, feeds))
 
 
 class Session:
@@ -53,7 +52,8 @@ class Session:
         source = model if isinstance(model, str) else model.SerializeToString()
         self._session: Any
         try:
-            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            providers = ["CPUExecutionProvider"]
+            self._session = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
             self.inputs = {i.name: (i.shape, TYPES.get(i.type)) for i in self._session.get_inputs()}
             self.outputs = [o.name for o in self._session.get_outputs()]
         except Exception as e:  # the bindings raise many types, and UnicodeDecodeError for names that are no text
@@ -100,6 +100,21 @@ def reads(node: NodeProto) -> set[str]:
     return found
 
 
+def in_order(model: ModelProto) -> list[NodeProto]:
+    """The nodes, each behind those that it reads of; files need not have them so."""
+    known = {o for n in model.graph.node for o in n.output if o}
+    done, waiting = list[NodeProto](), list(model.graph.node)
+    while waiting:
+        ready = [n for n in waiting if not reads(n) & known]
+        if not ready:
+            return [*done, *waiting]
+        for node in ready:
+            known -= set(node.output)
+        waiting = [n for n in waiting if not any(n is r for r in ready)]
+        done += ready
+    return done
+
+
 def cut(model: ModelProto, inputs: dict[str, int], outputs: Sequence[str]) -> ModelProto:
     """The part of a model between some values and some others, with free dims.
 
@@ -119,7 +134,7 @@ def cut(model: ModelProto, inputs: dict[str, int], outputs: Sequence[str]) -> Mo
             keep.add(producer[name])
             needed += reads(model.graph.node[producer[name]])
     graph = helper.make_graph(
-        [n for i, n in enumerate(model.graph.node) if i in keep],
+        [n for n in in_order(model) if any(producer.get(o) in keep for o in n.output if o)],
         "part",
         [
             *(helper.make_tensor_value_info(n, elem, None) for n, elem in inputs.items()),

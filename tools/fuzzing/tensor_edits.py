@@ -26,7 +26,8 @@ def a_tensor(rng: Rng, model: ModelProto) -> TensorProto:
     """One of the initializers, or what an attribute holds."""
     inside = [a.t for n in model.graph.node for a in n.attribute if a.HasField("t")]
     found = [*model.graph.initializer, *inside]
-    return pick(rng, found) if found else model.graph.initializer.add(name="made")
+    tensor: TensorProto = pick(rng, found) if found else model.graph.initializer.add(name="made")
+    return tensor
 
 
 @edits

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ CODES = (0, 1, 2, 3)
 LONGEST_LINE = 500
 
 #: verdicts that are no failure
-FINE = ("ok", "refused", "unreadable", "rejected", "unjudged", "illegal", "headless")
+FINE = ("ok", "refused", "unreadable", "rejected", "unjudged", "illegal", "headless", "caught")
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,17 @@ def run(trial: Trial, judge: Callable[[Trial], Verdict | None] | None = None) ->
             kind = "ok"
         return Verdict(kind, said.err.strip(), said.code)
     found = judge(trial) if judge is not None and trial.writes else None
+    if found is not None and found.kind == "wrong" and "--no-verify" in trial.options:
+        return _with_the_checks(trial) or found
     return found or Verdict("ok", "", 0)
+
+
+def _with_the_checks(trial: Trial) -> Verdict | None:
+    """Whether what is wrong is not written where it is checked, as it is unless a user says otherwise."""
+    trial.output.unlink()
+    checked = replace(trial, options=tuple(o for o in trial.options if o != "--no-verify"))
+    verdict = run(checked)
+    return replace(verdict, kind="caught") if verdict.kind in ("rejected", "refused", "unreadable") else None
 
 
 def _of_what_was_said(trial: Trial, said: Said) -> Verdict | None:
@@ -160,6 +170,8 @@ def _of_what_was_said(trial: Trial, said: Said) -> Verdict | None:
         return Verdict("internal error", said.err.strip(), said.code)
     if said.code not in CODES:
         return Verdict("exit", f"exit code {said.code}: {said.err[:500]}", said.code)
+    if "--quiet" in trial.options and said.out:
+        return Verdict("stdout", f"--quiet says {said.out[:500]!r}", said.code)
     findings = "--check" in trial.options and said.code == 1 and not said.err
     lines = said.err.splitlines()
     if (said.code == 0 or findings) and lines:
@@ -199,7 +211,7 @@ def judged(trial: Trial) -> Verdict | None:
     options = trial.options
     form = options[options.index("--output") + 1] if "--output" in options else "map"
     try:
-        pair = Pair.load(str(trial.folder / trial.source), str(trial.output), form)
+        pair = Pair.load(str(trial.folder / trial.source), str(trial.output), form, "--stride" in options)
         wrong = judge(pair)
     except Unjudged as e:
         return Verdict("unjudged", str(e)[:300], 0)

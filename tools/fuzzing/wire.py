@@ -77,7 +77,7 @@ def parse(data: bytes, descriptor: Any = ModelProto.DESCRIPTOR) -> list[Field]:
             size = {FIXED64: 8, FIXED32: 4}.get(wire, -1)
         if size < 0 or at + size > len(data):
             raise ValueError(f"no protobuf field at byte {at}")
-        inner = descriptor.fields_by_number.get(number) if wire == LENGTH else None
+        inner: Any = descriptor.fields_by_number.get(number) if wire == LENGTH else None
         chunk = data[at : at + size]
         nested = inner is not None and inner.message_type is not None
         fields.append(Field(number, wire, parse(chunk, inner.message_type) if nested else chunk))

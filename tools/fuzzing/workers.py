@@ -143,7 +143,7 @@ def shrunk(
             if tries < 0 or time.monotonic() > until:
                 return plan, verdict
             found = worker.do(candidate)
-            if found.kind == verdict.kind:
+            if (found.kind, cases.reason(found.text)[:60]) == (verdict.kind, cases.reason(verdict.text)[:60]):
                 plan, verdict, smaller = candidate, found, True
                 break
     return plan, verdict
