@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 from onnx import TensorProto, ValueInfoProto
 
-from ..errors import NothingToConvert, UnreadableModel
+from ..errors import NothingToConvert, Unliftable, UnreadableModel
 from ..flatten import apply_view, unit_move
 from ..geometry import Axis
 from ..ops import BROADCASTING, UNARY, Array, Model, Op
@@ -31,6 +31,7 @@ CHAIN = (
     | BROADCASTING
     | {"Concat", "Transpose", "Unsqueeze", "Squeeze", "Reshape", "Pad", "QuantizeLinear", "DequantizeLinear"}
 )
+MOST_AXES = 3  #: that onnxruntime's Conv slides over
 MAX_PIXELS = 2**31
 ANY_BATCH = 2  #: stands for a batch size that is not known
 
@@ -74,8 +75,11 @@ def input_map(model: Model, value: ValueInfoProto) -> FeatureMap:
 
     Raises:
         UnreadableModel: a spatial dim has no fixed size, or sizes are absurd.
+        Unliftable: there are more spatial axes than a runtime's Conv slides over.
     """
     spatial = spatial_axes(model, value)
+    if len(spatial) > MOST_AXES:
+        raise Unliftable(f"input '{value.name}' has {len(spatial)} spatial axes, and a Conv slides over up to {MOST_AXES}")
     dims: list[Dim] = []
     pixels = 1
     for i, d in enumerate(value.type.tensor_type.shape.dim):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .drafting import Draft, Value
+from .drafting import MICROSOFT, Draft, Value
 
 MOST_CELLS = 900
 
@@ -91,7 +91,10 @@ def conv(d: Draft, x: Value, t: Trace) -> Value | None:
     inputs = x.dims[0] // group
     weight = d.ints(units, inputs, *kernel, low=-1, high=1)
     bias = [d.ints(units)] if d.flag() else []
-    name = d.put("Conv", x, weight, *bias, group=group, **attrs)
+    kind = "Conv"
+    if d.dtype == "float32" and d.flag(16):
+        kind, attrs = f"{MICROSOFT}::FusedConv", {**attrs, "activation": "Relu", "kernel_shape": kernel}
+    name = d.put(kind, x, weight, *bias, group=group, **attrs)
     return _map(d, x, name, (units, *cells), bound=x.bound * inputs * math.prod(kernel) + 2)
 
 

@@ -169,4 +169,4 @@ def finished(d: Draft, inputs: dict[str, list[Any]], outputs: list[Value], ir_ve
     return model
 
 
-BOOL, FLOAT, INT32, INT64 = TensorProto.BOOL, TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+FLOAT, INT32, INT64, UINT32 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT32

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .drafting import INT64, Draft, Value
+from .drafting import INT64, MICROSOFT, Draft, Value
 
 Entry = Callable[[Draft, Value], Value | None]
 ENTRIES: dict[str, Entry] = {}
@@ -98,6 +98,19 @@ def pooled(d: Draft, x: Value) -> Value | None:
         units = d.number(1, 4)
         made = d.put("Conv", value, d.ints(units, value.dims[0], *[1] * rank), d.ints(units))
         value = d.value(value, made, (units, *[1] * rank), bound=value.bound * 2 * value.dims[0] + 2)
+    return None if value is None else flat(d, value, value.name)
+
+
+@entry
+def pooled_in_steps(d: Draft, x: Value) -> Value | None:
+    """The mean over the whole map in eight bits, as onnxruntime's quantiser writes it."""
+    if d.dtype != "float32" or d.opset < 10 or not x.exact or len(x.dims) != 3:
+        return None
+    scale, zero = d.array(2.0, np.float32), d.array(100, np.uint8)
+    small = d.put("QuantizeLinear", x, scale, zero)
+    mean = d.put(f"{MICROSOFT}::QLinearGlobalAveragePool", small, scale, zero, scale, zero)
+    made = d.put("DequantizeLinear", mean, scale, zero)
+    value = d.value(x, made, (x.dims[0], 1, 1), bound=512, exact=False)
     return None if value is None else flat(d, value, value.name)
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .drafting import FLOAT, INT32, MICROSOFT, Draft, Value
+from .drafting import FLOAT, INT32, MICROSOFT, UINT32, Draft, Value
 from .head_linear import node
 
 #: operator -> first opset, and what is put in front so that its results stay small
@@ -99,6 +99,10 @@ def whole_numbers(d: Draft, x: Value) -> Value | None:
     """As integers for a while, and what can be done with their bits."""
     if not x.exact or d.dtype != "float32" or x.bound > 1e4:
         return None
+    if d.opset >= 11 and d.flag(4):
+        number = d.put("Cast", d.put("Abs", x), to=UINT32)
+        number = d.put("BitShift", number, d.array(1, np.uint32), direction=d.pick("LEFT", "RIGHT"))
+        return d.value(x, d.put("Cast", number, to=FLOAT), bound=x.bound * 2, parts=1)
     number = d.put("Cast", x, to=INT32)
     if d.opset >= 18 and d.flag():
         kind = d.pick("BitwiseNot", "BitwiseAnd", "BitwiseOr", "BitwiseXor")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .drafting import FLOAT, MICROSOFT, Draft, Value
 from .head_linear import node
 
 
-def _small(d: Draft, x: Value, kind: type = np.uint8) -> tuple[str, str, str]:
+def _small(d: Draft, x: Value, kind: type = np.uint8, domain: str = "") -> tuple[str, str, str]:
     """The value in eight bits, with its scale, a power of two, and its zero point."""
     scale, zero = d.array(d.pick(0.5, 1.0, 2.0), np.float32), d.array(d.number(0, 3), kind)
-    return d.put("QuantizeLinear", x, scale, zero), scale, zero
+    return d.put(f"{domain}QuantizeLinear", x, scale, zero), scale, zero
 
 
 def _may(d: Draft, x: Value) -> bool:
@@ -23,8 +25,9 @@ def there_and_back(d: Draft, x: Value) -> Value | None:
     """Quantised and dequantised."""
     if not _may(d, x):
         return None
-    small, scale, zero = _small(d, x, d.pick(np.int8, np.uint8))
-    return d.value(x, d.put("DequantizeLinear", small, scale, zero), bound=520, parts=2)
+    domain = d.pick("", "", f"{MICROSOFT}::")
+    small, scale, zero = _small(d, x, d.pick(np.int8, np.uint8), domain)
+    return d.value(x, d.put(f"{domain}DequantizeLinear", small, scale, zero), bound=520, parts=2)
 
 
 @node
@@ -84,13 +87,17 @@ def qlinear_pointwise(d: Draft, x: Value) -> Value | None:
         return None
     small, scale, zero = _small(d, x)
     out, point = d.array(d.pick(1.0, 2.0), np.float32), d.array(7, np.uint8)
-    kind = d.pick("QLinearLeakyRelu", "QLinearAdd", "QLinearMul", "QLinearSigmoid")
+    kind = d.pick("QLinearLeakyRelu", "QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax")
     if kind in ("QLinearAdd", "QLinearMul"):
         made = d.put(f"{MICROSOFT}::{kind}", small, scale, zero, small, scale, zero, out, point)
     else:
-        attrs = {"alpha": 0.5} if kind == "QLinearLeakyRelu" else {}
+        attrs: dict[str, Any] = {"alpha": 0.5} if kind == "QLinearLeakyRelu" else {}
+        if kind == "QLinearSoftmax":
+            out, point = d.array(1 / 256, np.float32), d.array(0, np.uint8)
+            attrs = {"axis": len(x.dims), "opset": 13}
         made = d.put(f"{MICROSOFT}::{kind}", small, scale, zero, out, point, **attrs)
-    return d.value(x, d.put("DequantizeLinear", made, out, point), bound=520, parts=1)
+    exact = kind not in ("QLinearSigmoid", "QLinearSoftmax")
+    return d.value(x, d.put("DequantizeLinear", made, out, point), bound=520, parts=1, exact=exact)
 
 
 @node
@@ -98,7 +105,7 @@ def decoder(d: Draft, x: Value) -> Value | None:
     """A small map of features, and what works on its positions."""
     if not d.fcs:  # positions of its own are what an FC makes
         return None
-    sides = [(c, h, x.size // (c * h)) for c in (1, 2, 4, 8) for h in (1, 2, 3) if x.size % (c * h) == 0]
+    sides = [(c, h, x.size // (c * h)) for c in (1, 2, 4, 4, 8) for h in (1, 2, 2, 3) if x.size % (c * h) == 0]
     c, h, w = d.pick(*sides)
     small = d.put("Reshape", x, d.vector(0, c, h, w))
     kind = d.pick(*_fitting(d, c, h, w))
@@ -109,6 +116,8 @@ def decoder(d: Draft, x: Value) -> Value | None:
     elif kind == "Conv":
         made, dims, bound = d.put(kind, small, d.ints(2, c, 3, 3), pads=[1, 1, 1, 1]), (2, h, w), bound * c * 18
         d.fcs += 1
+    elif kind == "LpPool":
+        made, dims = d.put(kind, small, kernel_shape=[1, 1], p=1), (c, h, w)
     elif kind == "DepthToSpace":
         made, dims = d.put(kind, small, blocksize=2), (c // 4, 2 * h, 2 * w)
     elif kind == "SpaceToDepth":
@@ -138,7 +147,7 @@ def decoder(d: Draft, x: Value) -> Value | None:
 
 
 def _fitting(d: Draft, c: int, h: int, w: int) -> list[str]:
-    found = ["ConvTranspose", "Conv", "InstanceNormalization", "LRN"]
+    found = ["ConvTranspose", "Conv", "InstanceNormalization", "LRN", "LpPool"]
     found += ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"]
     found += ["DepthToSpace"] * (c % 4 == 0) + ["SpaceToDepth"] * (h % 2 == w % 2 == 0)
     found += ["Pad"] * (d.opset >= 11) + ["Resize"] * (d.opset >= 11) + ["Upsample"] * (d.opset == 9)

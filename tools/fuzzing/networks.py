@@ -145,7 +145,7 @@ def build(plan: Plan) -> Network | None:
     if plan["more"] == 1:
         outputs.append(t.maps[-1][0])
         cuts[t.maps[-1][0].name] = t.maps[-1][0].name
-    pools = all(h["entry"][0] == "pooled" for h in plan["heads"])
+    pools = all(h["entry"][0].startswith("pooled") for h in plan["heads"])
     model = finished(d, {"x": dims}, outputs)
     exact = frozenset(o.name for o in outputs if o.exact)
     return Network(model, of_any_size(model, d), t, axes, list(plan["size"]), cuts, exact, pools)

@@ -86,25 +86,26 @@ def freed(before: ModelProto, after: ModelProto) -> Iterator[Image]:
     """
     claims = claims_of(after)
     given = {i.name: dims_of(i) for i in before.graph.input}
-    shared: dict[str, int] = {}
-    later = []
+    shared: dict[str, tuple[int, int]] = {}  # name of a dim -> trained size, growth
     for value in after.graph.input:
         old, new = given.get(value.name, []), value.type.tensor_type.shape.dim
         own = [c for c in claims.values() if c.get("input") == value.name]
         axes = [a for a, was in enumerate(old) if a and was is not None and a < len(new) and new[a].dim_param]
         if not own:
-            later.append((value.name, axes, [old[a] or 1 for a in axes], [new[a].dim_param for a in axes]))
             continue
         size = own[0]["trained_size"]
         if len(axes) != len(size):  # left open by the original
             channels_last = len(old) == len(size) + 2 and old[-1] is not None and old[1] is None
             axes = [a + 2 - channels_last for a in range(len(size))]
         grow = [max(c["stride"][a] for c in own) for a in range(len(size))]
-        shared |= {new[a].dim_param: g for a, g in zip(axes, grow, strict=True) if a < len(new)}
+        shared |= {new[a].dim_param: (n, g) for a, n, g in zip(axes, size, grow, strict=True) if a < len(new)}
         yield Image(value.name, axes, list(size), grow)
-    for name, axes, size, names in later:
-        if axes and all(n in shared for n in names):
-            yield Image(name, axes, size, [shared[n] for n in names])
+    own_grids = {c.get("input") for c in claims.values()}
+    for value in after.graph.input:
+        names = [d.dim_param for d in value.type.tensor_type.shape.dim]
+        axes = [a for a, name in enumerate(names) if a and name in shared]
+        if axes and value.name not in own_grids:
+            yield Image(value.name, axes, *([shared[names[a]][i] for a in axes] for i in (0, 1)))
 
 
 def claims_of(model: ModelProto) -> dict[str, dict[str, Any]]:
@@ -272,20 +273,21 @@ def _expectations(
     except CannotRun:
         return
     for value in reversed(candidates(pair.model, image.name, name)):
-        axes = _grows(small.get(value), large.get(value), len(image.axes))
+        axes = _grows(small.get(value), large.get(value), grid)
         if axes is None:
             continue
         with suppress(CannotRun):
             yield True, on_windows(pair.model, values.large, values.trained, value, axes, [name])[name]
 
 
-def _grows(small: np.ndarray | None, large: np.ndarray | None, rank: int) -> list[int] | None:
-    """The axes that a value has more cells along, if they can be those of a map with a grid of some cells."""
-    if small is None or large is None or small.ndim != large.ndim:
+def _grows(small: np.ndarray | None, large: np.ndarray | None, grid: tuple[int, ...]) -> list[int] | None:
+    """The axes along which a value has more cells, if its windows make this grid."""
+    if small is None or large is None or small.ndim != large.ndim or np.prod(grid) > CELLS:
         return None
     axes = [a for a in range(1, small.ndim) if large.shape[a] > small.shape[a]]
-    cells = int(np.prod([large.shape[a] - small.shape[a] + 1 for a in axes]))
-    return axes if len(axes) == rank and cells <= CELLS else None
+    if len(axes) < len(grid):  # as many cells as before along some axis
+        axes = [a for a in range(small.ndim - len(grid), small.ndim) if a]
+    return axes if tuple(large.shape[a] - small.shape[a] + 1 for a in axes) == grid else None
 
 
 def behind(model: ModelProto, image: str) -> list[str]:

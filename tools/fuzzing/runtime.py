@@ -66,7 +66,10 @@ class Session:
         types = [i.type.tensor_type for i in model.graph.input]
         if not any(t.elem_type == TensorProto.DOUBLE for t in types):
             return False
-        self._session = Reference(model)
+        try:
+            self._session = Reference(model)
+        except Exception:  # it has not every operator either
+            return False
         shapes = [[d.dim_value or None for d in t.shape.dim] for t in types]
         self.inputs = {i.name: (shape, np.float64) for i, shape in zip(model.graph.input, shapes, strict=True)}
         self.outputs = [o.name for o in model.graph.output]

@@ -129,12 +129,13 @@ def call(trial: Trial) -> Said:
     return said
 
 
-def run(trial: Trial, judge: Callable[[Trial], Verdict | None] | None = None) -> Verdict:
+def run(trial: Trial, judge: Callable[[Trial], Verdict | None] | None = None, may_lie: bool = False) -> Verdict:
     """Run the command and hold it to the rules.
 
     Args:
         trial: the command.
         judge: says what is wrong with the file that was written, or returns ``None``.
+        may_lie: the model may declare what is not so; then ``--no-verify`` may believe it, if the checks do not.
     """
     before = _files(trial.folder)
     said = call(trial)
@@ -149,7 +150,7 @@ def run(trial: Trial, judge: Callable[[Trial], Verdict | None] | None = None) ->
             kind = "ok"
         return Verdict(kind, said.err.strip(), said.code)
     found = judge(trial) if judge is not None and trial.writes else None
-    if found is not None and found.kind == "wrong" and "--no-verify" in trial.options:
+    if may_lie and found is not None and found.kind == "wrong" and "--no-verify" in trial.options:
         return _with_the_checks(trial) or found
     return found or Verdict("ok", "", 0)
 
