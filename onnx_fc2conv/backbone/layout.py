@@ -79,7 +79,8 @@ def input_map(model: Model, value: ValueInfoProto) -> FeatureMap:
     """
     spatial = spatial_axes(model, value)
     if len(spatial) > MOST_AXES:
-        raise Unliftable(f"input '{value.name}' has {len(spatial)} spatial axes, and a Conv slides over up to {MOST_AXES}")
+        reason = f"has {len(spatial)} spatial axes, and a Conv slides over up to {MOST_AXES}"
+        raise Unliftable(f"input '{value.name}' {reason}")
     dims: list[Dim] = []
     pixels = 1
     for i, d in enumerate(value.type.tensor_type.shape.dim):

@@ -80,7 +80,7 @@ def test_a_file_is_the_tree_that_it_was_parsed_to(name: str) -> None:
 PLAIN: dict[str, Any] = {
     **{"kind": "network", "opset": 13, "dtype": "float32", "batch": "N", "channels": 2, "size": [7, 6], "more": 0},
     **{"channels_last": False, "may_pad": False, "backbone": [["conv", 5]], "program": "onnx-fc2conv"},
-    **{"heads": [{"from": 0, "entry": ["in_order", 1], "nodes": [["gemm", 1]]}], "options": ["--no-verify"]},
+    **{"heads": [{"from": 0, "entry": ["in_order", 1], "nodes": [["matmul", 1]]}], "options": ["--no-verify"]},
     "report": False,
 }
 
@@ -116,20 +116,18 @@ def test_a_failure_of_two_lines_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert trial.run(given).kind == "stderr"
 
 
-def test_workers_are_started_again(tmp_path: Path) -> None:
-    """What hangs is killed, what crashes is noticed, what takes all memory is refused; the next case is done."""
+def test_workers_are_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hangs is killed, what crashes is noticed, what takes all memory is refused."""
+    monkeypatch.setenv(sabotage.TURN, str(tmp_path / "turn"))
+    worker = workers.Worker(tmp_path / "work", 3.0, prelude=sabotage.in_turn)
     found = []
-    for prelude in (sabotage.hang, sabotage.crash, sabotage.hunger):
-        worker = workers.Worker(tmp_path / "work", 3.0 if prelude is sabotage.hang else 60.0, prelude=prelude)
-        found.append(worker.do(PLAIN).kind)
-        worker.stop()
-    assert found == ["hang", "crash", "refused"]
-    worker = workers.Worker(tmp_path / "work", 60.0)
-    worker.start()
-    worker._process.kill()
-    assert worker.do(PLAIN).kind == "crash"
-    assert worker.do(PLAIN).kind == "ok"
+    for limit in (3.0, 120.0, 120.0):
+        worker.limit = limit
+        found.append(worker.do(PLAIN))
     worker.stop()
+    assert [v.kind for v in found] == ["hang", "crash", "refused"]
+    assert "SIGSEGV" in found[1].text
+    assert "not enough memory" in found[2].text
 
 
 # -- what is done with a failure -------------------------------------------------------------------------------------

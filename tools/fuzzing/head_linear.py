@@ -32,7 +32,7 @@ def gemm(d: Draft, x: Value) -> Value | None:
         return None
     units, turned, inputs = d.number(1, 6), d.number(0, 1), x.dims[0]
     matrix = d.ints(*((units, inputs) if turned else (inputs, units)))
-    alpha, beta = d.pick(1.0, 1.0, 0.5, 2.0, 0.0), d.pick(1.0, 1.0, 0.5, 0.0)
+    alpha, beta = d.pick(1.0, 1.0, 0.5, 2.0, 0.0 if d.flag(5) else 1.0), d.pick(1.0, 1.0, 0.5, 0.0)
     c = [d.ints(*d.pick((units,), (units,), (1, units), (1,), (), (1, 1)))] if d.opset < 11 or d.flag() else []
     name = d.put("Gemm", x, matrix, *c, transB=turned, alpha=alpha, beta=beta)
     value = product(d, x, name, (units,), inputs * 2)
