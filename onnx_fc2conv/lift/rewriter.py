@@ -186,7 +186,7 @@ class Rewriter:
         """A new constant; equal keys share one."""
         full_key = ("values", made_from, *key) if key else ("ints", made_from, tuple(np.ravel(values).tolist()))
         if full_key not in self._shared.made:
-            self._add(numpy_helper.from_array(np.ascontiguousarray(values)), made_from, full_key)
+            self._add(numpy_helper.from_array(np.asarray(values, order="C")), made_from, full_key)
         return self._shared.made[full_key]
 
     def frozen(self, array: Array) -> Array:

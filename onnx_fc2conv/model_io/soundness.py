@@ -37,6 +37,7 @@ def require_sound(proto: ModelProto, name: str) -> None:
         raise UnreadableModel(f"'{name}' imports no version of the default operator set, which Conv and Gemm are of")
     for node in _nodes(proto.graph):
         _require_attributes(node, opsets[""])
+        _require_operands(node, opsets[""])
 
 
 def _is_text(text: object) -> bool:
@@ -116,11 +117,35 @@ def _require_attributes(node: NodeProto, opset: int) -> None:
             )
 
 
+def _require_operands(node: NodeProto, opset: int) -> None:
+    """A standard operator has the operands that it must have, and no more than it can have; of its results too."""
+    schema = _schema(node.op_type, opset) if node.domain in STANDARD_DOMAINS else None
+    if schema is None:
+        return
+    for i, operand in enumerate(schema.inputs):
+        single = operand.option == defs.OpSchema.FormalParameterOption.Single
+        if single and (i >= len(node.input) or not node.input[i]):
+            raise UnreadableModel(f"its operand '{operand.name}' is missing", title(node))
+    for kind, given, most in (("operands", node.input, schema.max_input), ("results", node.output, schema.max_output)):
+        if len(given) > most:
+            raise UnreadableModel(f"has {len(given)} {kind}, and can have {most}", title(node))
+    if not any(node.output):
+        raise UnreadableModel("has no result", title(node))
+
+
+@lru_cache(maxsize=4096)
+def _schema(op_type: str, opset: int) -> defs.OpSchema | None:
+    """The definition of a standard operator, if it is known."""
+    try:
+        return defs.get_schema(op_type, opset, "")
+    except defs.SchemaError:
+        return None
+
+
 @lru_cache(maxsize=4096)
 def _attribute_types(op_type: str, opset: int) -> dict[str, int]:
     """The types of a standard operator's attributes; none where the operator is not known."""
-    try:
-        schema = defs.get_schema(op_type, opset, "")
-    except defs.SchemaError:
+    schema = _schema(op_type, opset)
+    if schema is None:
         return {}
     return {name: int(getattr(a.type, "value", 0)) for name, a in schema.attributes.items()}

@@ -32,6 +32,10 @@ def a_tensor_in_segments(model: ModelProto) -> None:
     model.graph.initializer[0].segment.begin = 0
 
 
+def lacking(model: ModelProto, operand: int) -> None:
+    model.graph.node[-1].input[operand] = ""
+
+
 def other_operators_only(model: ModelProto) -> None:
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
@@ -63,6 +67,11 @@ UNREADABLE: dict[str, tuple[Edit, str]] = {
         lambda m: set_attribute(m, "Gemm", name="beta", type=AttributeProto.FLOAT, ref_attr_name="outer"),
         "Gemm 'y': its attribute 'beta' refers to one of a function, and is in none",
     ),
+    "operand missing": (lambda m: m.graph.node[-1].ClearField("input"), "Gemm 'y': its operand 'A' is missing"),
+    "operand left out": (lambda m: lacking(m, 1), "Gemm 'y': its operand 'B' is missing"),
+    "operand too many": (lambda m: m.graph.node[1].input.append("w"), "Flatten 'f': has 2 operands, and can have 1"),
+    "result too many": (lambda m: m.graph.node[1].output.append("g"), "Flatten 'f': has 2 results, and can have 1"),
+    "no result": (lambda m: m.graph.node.add(op_type="Relu", name="r", input=["f"]), "Relu 'r': has no result"),
     "segments": (a_tensor_in_segments, "is stored in segments, which onnx does not read"),
     "no default operators": (other_operators_only, "imports no version of the default operator set"),
 }
@@ -150,6 +159,14 @@ def test_an_operator_that_the_opset_does_not_have(tmp_path: Path, capsys: pytest
     model.opset_import[0].version = 13
     assert run(model, tmp_path, "--no-verify") == (1, [])
     assert "the element type of its result 's' is not known" in capsys.readouterr().err
+
+
+def test_a_constant_that_is_a_number_stays_one() -> None:
+    """ONNX's CumSum takes its axis as a tensor without axes; onnxruntime takes a vector too, others do not."""
+    head = Head("f = Flatten(map)\ng = Gemm(f, w, b)\ny = CumSum(g, a)", {"w": (12, 3), "b": (3,), "a": np.array(1)})
+    made = fc2conv.convert(network(head)).model
+    (cumsum,) = (n for n in made.graph.node if n.op_type == "CumSum")
+    assert [list(t.dims) for t in made.graph.initializer if t.name == cumsum.input[1]] == [[]]
 
 
 def test_a_product_on_the_way_to_a_second_map_is_no_fc_of_the_first() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
-from . import tensor_edits  # noqa: F401  registers its edits
+from . import tensor_edits, wrapping_edits  # noqa: F401  they register their edits
 from .damage import DAMAGES
 from .edits import EDITS
 from .trial import Trial, Verdict, judged, overheard, run
