@@ -75,7 +75,8 @@ def save(plan: Plan, verdict: Verdict, folder: Path, work: Path) -> None:
     for name in ("in.onnx", "weights.bin"):
         if (work / name).exists():
             shutil.copy(work / name, folder / name)
-    row: dict[str, Any] = {"found": asdict(verdict), "plan": plan}
+    seen = {**asdict(verdict), "text": verdict.text.replace(str(work), "FOLDER")}
+    row: dict[str, Any] = {"found": seen, "plan": plan}
     if plan["kind"] == "network":
         network = networks.build(plan)
         assert network is not None
