@@ -169,6 +169,12 @@ def test_a_constant_that_is_a_number_stays_one() -> None:
     assert [list(t.dims) for t in made.graph.initializer if t.name == cumsum.input[1]] == [[]]
 
 
+def test_pads_that_no_memory_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"p = MaxPool <kernel_shape = [1, 1], pads = [0, 0, {2**62}, 0]> (map)\nf = Flatten(p)\ny = Gemm(f, w)"
+    assert run(network(Head(text, {"w": (12, 3)})), tmp_path, "--no-verify") == (1, [])
+    assert "internal error" not in capsys.readouterr().err
+
+
 def test_a_product_on_the_way_to_a_second_map_is_no_fc_of_the_first() -> None:
     """The second head reads what a product made of each position; the first reads the map in front of it."""
     text = """

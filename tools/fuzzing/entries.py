@@ -119,7 +119,7 @@ def tokens(d: Draft, x: Value) -> Value | None:
     """One row for each position, which an FC reads, and then all of them."""
     c, cells = x.dims[0], math.prod(x.dims[1:])
     rows = d.put("Transpose", d.put("Reshape", x, d.vector(0, c, -1)), perm=[0, 2, 1])
-    units = d.number(1, 3)
+    units = d.number(2, 3)  # of one, rows would be positions still, whatever the axis of one becomes
     made = d.put("MatMul", rows, d.ints(c, units))
     value = d.value(x, made, (cells, units), bound=x.bound * 2 * c)  # a 1x1 Conv, and no FC over a window
     return None if value is None else flat(d, value, value.name)

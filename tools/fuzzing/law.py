@@ -21,7 +21,7 @@ Answers = dict[str, np.ndarray]  #: by output, with the grid axes appended last
 #: largest error relative to the largest value where arithmetic rounds; sums in another order stay far below
 ROUNDING = {"float16": 2e-2, "float32": 1e-4, "float64": 1e-9}
 SIXTEENTHS = 16
-TINY = 1e-3  #: smaller values may be what is left of larger ones
+TINY = 1e-2  #: smaller values may be what is left of larger ones
 
 
 def over_grid(grid: Grid, answer: Callable[[Grid], Answers]) -> Answers:

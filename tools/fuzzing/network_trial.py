@@ -19,7 +19,7 @@ from .trial import Trial, Verdict, run
 
 IMAGES = 2
 REPORT = "report.json"
-NOT_LOADED = "onnxruntime does not load the converted model"
+NOT_LOADED = "[ONNXRuntimeError]"
 LAST_BITS = re.compile(r"differs by [\d.]+e-1[1-9]")  #: of float64, beyond which there is nothing to compare with
 SATURATES = "products saturate"  #: on some processors, which the message says; no conversion can be checked there
 
