@@ -166,7 +166,7 @@ class Emitter:
             key: equal ones share one constant; default: it is not shared.
         """
         if key is None or key not in self._made:
-            name = self._add(numpy_helper.from_array(np.ascontiguousarray(values)), hint)
+            name = self._add(numpy_helper.from_array(np.asarray(values, order="C")), hint)
             if key is None:
                 return name
             self._made[key] = name

@@ -18,7 +18,7 @@ def open_axes(model: Model) -> dict[str, list[int]]:
     found = {}
     for value in model.inputs:
         dims = value.type.tensor_type.shape.dim
-        axes = [i for i, d in enumerate(dims) if i and not d.dim_value]
+        axes = [i for i, d in enumerate(dims) if i and d.dim_value < 1]  # -1 is how some exporters write it
         if 1 in axes and channels(model, value) is not None:
             axes.remove(1)
         if axes:

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from onnx import TensorProto, ValueInfoProto
 
-from ..errors import NothingToConvert, UnreadableModel
+from ..errors import NothingToConvert, Unliftable, UnreadableModel
 from ..flatten import apply_view, unit_move
 from ..geometry import Axis
 from ..ops import BROADCASTING, UNARY, Array, Model, Op
@@ -32,6 +32,7 @@ CHAIN = (
     | BROADCASTING
     | {"Concat", "Transpose", "Unsqueeze", "Squeeze", "Reshape", "Pad", "QuantizeLinear", "DequantizeLinear"}
 )
+MOST_AXES = 3  #: that onnxruntime's Conv slides over
 MAX_PIXELS = 2**31
 ANY_BATCH = 2  #: stands for a batch size that is not known
 
@@ -75,8 +76,12 @@ def input_map(model: Model, value: ValueInfoProto) -> FeatureMap:
 
     Raises:
         UnreadableModel: a spatial dim has no fixed size, or sizes are absurd.
+        Unliftable: there are more spatial axes than a runtime's Conv slides over.
     """
     spatial = spatial_axes(model, value)
+    if len(spatial) > MOST_AXES:
+        reason = f"has {len(spatial)} spatial axes, and a Conv slides over up to {MOST_AXES}"
+        raise Unliftable(f"input '{value.name}' {reason}")
     dims: list[Dim] = []
     pixels = 1
     for i, d in enumerate(value.type.tensor_type.shape.dim):
@@ -128,7 +133,7 @@ def slid_over(model: Model, value: ValueInfoProto) -> list[int] | None:
 def _behind(op: Op, origin: Origin, model: Model) -> Origin | None:
     if op.op_type == "Transpose":
         perm = op.attr("perm") or list(reversed(range(len(origin))))
-        return [origin[p] for p in perm] if len(perm) == len(origin) else None
+        return [origin[p] for p in perm] if sorted(perm) == list(range(len(origin))) else None
     if op.op_type == "Concat":  # the axis is longer then; no Reshape is looked through behind it
         return [(a, 0 if i == op.attr("axis", 1) % len(origin) else n) for i, (a, n) in enumerate(origin)]
     if op.op_type not in ("Unsqueeze", "Squeeze", "Reshape"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from ..geometry import Grid
@@ -9,6 +11,8 @@ from ..plan import FeatureMap, Plan
 from ..rewrite import Unread, Windowed
 from .rewriter import Operand, Rewriter
 from .shared import RunTime, Shared, Side
+
+MOST_VALUES = 2**31  #: of one image in a map that is flattened
 
 
 def resolve(rewriter: Rewriter, name: str, plan: Plan, shared: Shared) -> Operand:
@@ -46,6 +50,8 @@ def _window_over(rewriter: Rewriter, cut: FeatureMap, plan: Plan) -> Windowed:
     channel_axes = [i for i in range(1, len(cut.dims)) if i not in cut.spatial]
     wide = [i for i in channel_axes if cut.dims[i] != 1] or channel_axes[:1]
     rewriter.refuse_if(len(wide) != 1, f"flattens '{cut.name}', which has {len(wide)} feature axes instead of one")
+    count = prod(features)
+    rewriter.refuse_if(count > MOST_VALUES, f"flattens '{cut.name}', which would hold {count} numbers per image")
     channels = features[wide[0] - 1]
     window = cut.window
     positions = np.arange(channels * int(np.prod(window)), dtype=np.int64).reshape(channels, *window)

@@ -79,7 +79,7 @@ class Rewriter:
         """What the operator's definition says, where a node in front of this one has stopped ONNX's inference."""
         if self.op_type == "Cast":
             return int(self.attr("to"))
-        if not defs.has(self.op_type, self.op.domain):
+        if not defs.has(self.op_type, self.op.since, self.op.domain):
             return 0
         schema = defs.get_schema(self.op_type, self.op.since, self.op.domain)
         declared = schema.outputs[min(i, len(schema.outputs) - 1)].type_str

@@ -99,7 +99,7 @@ class Shared:
         """The name of a new constant; equal keys share one."""
         full_key = ("values", made_from, *key) if key else ("ints", made_from, tuple(np.ravel(values).tolist()))
         if full_key not in self.made:
-            self._add(numpy_helper.from_array(np.ascontiguousarray(values)), made_from, full_key)
+            self._add(numpy_helper.from_array(np.asarray(values, order="C")), made_from, full_key)
         return self.made[full_key]
 
     def _add(self, tensor: TensorProto, made_from: str, key: tuple[Any, ...]) -> None:

@@ -17,6 +17,7 @@ from ..ops import STANDARD_DOMAINS, Model, view
 from ..places import Place, place_of
 from ..tensors import bytes_for, external_path, tensors
 from . import light
+from .soundness import require_sound
 
 
 def load(source: Any) -> tuple[Model, str]:
@@ -78,6 +79,7 @@ def _checked(proto: ModelProto, folder: str, name: str) -> Model:
             f"'{name}' needs an opset newer than {newest}, the newest that onnx {onnx.__version__} knows"
         )
     try:
+        require_sound(proto, name)
         for tensor in tensors(proto):
             _check_tensor(tensor, folder)
         model = view(proto, folder)
@@ -93,6 +95,8 @@ def _check_tensor(tensor: TensorProto, folder: str) -> None:
     what = f"tensor '{tensor.name}'"
     if any(d < 0 for d in tensor.dims):
         raise UnreadableModel(f"{what} has negative dims {list(tensor.dims)}")
+    if tensor.HasField("segment"):
+        raise UnreadableModel(f"{what} is stored in segments, which onnx does not read")
     count = 1
     for d in tensor.dims:
         count *= d

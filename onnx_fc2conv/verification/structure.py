@@ -94,8 +94,12 @@ def require_converted(conversion: Conversion, proto: ModelProto) -> None:
         VerificationFailed: one is left, one is still fixed, or inputs that must have one size declare two.
     """
     behind = set(conversion.plan.cuts)
+    head = {op.index for op in conversion.plan.head}
+    backbone = {name for op in conversion.plan.model.ops if op.index not in head for name in op.outputs}
     for node in proto.graph.node:
         if node.op_type in ("Shape", "Size") or not any(name in behind for name in node.input):
+            continue
+        if backbone.issuperset(node.output):  # on the way to a second map: it reads positions, not a window
             continue
         fixed = node.op_type in FULLY_CONNECTED and not all(name in behind for name in node.input[:2])
         if fixed and title(node) not in conversion.kept:

@@ -323,7 +323,7 @@ def test_a_loop_is_refused_by_name() -> None:
 def test_an_if_without_a_condition_is_no_model() -> None:
     model = build("f = Flatten(map)\n" + TRUE + if_("y", *BOTH))
     next(n for n in model.graph.node if n.op_type == "If").input[0] = ""
-    with pytest.raises(fc2conv.UnreadableModel, match="it has no condition"):
+    with pytest.raises(fc2conv.UnreadableModel, match="its operand 'cond' is missing"):
         fc2conv.convert(model)
 
 

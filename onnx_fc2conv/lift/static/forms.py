@@ -151,8 +151,9 @@ class Operands:
         if with_cells:
             rewriter.refuse_if(len(found.features) != 1, f"its input '{name}' has several axes")
             return as_vector(rewriter, name, found.features, self._type(name), with_cells[0].grid_rank)
-        size = found.batch * prod(found.features)
-        rewriter.refuse_if(i > 0 or 1 + len(found.features) not in RANKS or size > MAX_POSITIONS, "begins with no map")
+        size = max(found.batch, 1) * prod(found.features)
+        possible = min(found.features, default=0) > 0 and size <= MAX_POSITIONS
+        rewriter.refuse_if(i > 0 or 1 + len(found.features) not in RANKS or not possible, "begins with no map")
         self.opened.append(FeatureMap(name, ("batch", *found.features)))
         return as_map(name, found.features, self._type(name))
 
