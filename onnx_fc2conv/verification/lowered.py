@@ -168,8 +168,8 @@ class LoweredVerifier:
 
     def _at(self, name: str, inputs: Inputs, size: Size | None, asleep: str) -> None:
         """Compare at the present size, with every batch; without a batch that the original cannot do."""
-        for batch in inputs.batches:
-            feeds = inputs.draw(batch=batch)
+        for batch, fine in inputs.draws if name == "same size" else inputs.draws[:-1]:
+            feeds = inputs.draw(batch=batch, fine=fine)
             shown = self._shown(feeds)
             try:
                 expected = self._original.run(feeds)
@@ -180,9 +180,9 @@ class LoweredVerifier:
                 self.outcome.checks.append(Check(name, shown, None, note=note))
                 continue
             require_repeatable(expected, self._original.run(feeds))
-            note = f"batch {batch}{asleep}"
+            note = f"batch {batch}{', values of all digits' if fine else ''}{asleep}"
             self._compare(Check(name, shown, True, (1, 1), note=note), self._session, feeds, expected)
-            if self._default is not None:
+            if self._default is not None and not fine:
                 self._default_run(Check("default run", shown, True, (1, 1), note=note), feeds, expected)
 
     def _default_run(self, check: Check, feeds: Feeds, expected: Feeds) -> None:
