@@ -108,7 +108,7 @@ class EnlargedChecks(Loaded):
         names += [name for name in self._oracle.map_outputs if self._plan.maps[name].dims[0] == "batch"]
         if not self._ran[1:] or not names or any(c.name == "several images" for c in self.outcome.checks):
             return
-        feeds = self._images.draw(sizes, self._ran[-1])
+        feeds = self._images.draw(sizes, self._ran[-1], fine=True)
         each = self._images.one_by_one(feeds)
 
         def exact(name: str, which: np.ndarray) -> np.ndarray:

@@ -44,7 +44,8 @@ class Images:
         Args:
             sizes: by the first of the inputs that must have one size; default: the trained ones.
             batch: number of images.
-            fine: real numbers take all digits of their type, so that no sum is exact.
+            fine: real numbers take all digits of their type and either sign, as those of normalised images do, so that
+                no sum is exact and few answers are always the same.
         """
         batch = batch or self.batches[0]
         feeds = {}
@@ -78,7 +79,7 @@ class Images:
             info = np.iinfo(dtype)
             return np.asarray(self._rng.integers(info.min, info.max, shape, endpoint=True), dtype)
         if fine:
-            return np.asarray(self._fine.normal(0.5, 1.0, shape) * self.scale, dtype)
+            return np.asarray(self._fine.normal(0.0, 1.5, shape) * self.scale, dtype)
         levels = self._rng.integers(-LEVELS // 2, LEVELS * 3 // 2, shape, endpoint=True)
         return np.asarray(levels * (self.scale / LEVELS), dtype)
 

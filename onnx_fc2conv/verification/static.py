@@ -31,6 +31,7 @@ from .static_inputs import Inputs
 from .structure import require_limits, require_valid
 
 Progress = Callable[[str, int, int], None]
+MANY = 32  #: inputs for what quantises: less than a step shows only in how many answers go to the next one
 
 
 class StaticVerifier:
@@ -138,6 +139,17 @@ class StaticVerifier:
                     expected = original.run(feeds)
                 self._compare(check, converted, feeds, expected, optimised=True)
 
+        if self._bounds.all_steps.nodes:
+            self._many(inputs)
+
+    def _many(self, inputs: Inputs) -> None:
+        """How often values go to another step of a quantised type, which one answer does not tell."""
+        drawn = [inputs.draw(fine=True) for _ in range(MANY)]
+        found, expected = (_stacked(session, drawn) for session in (self._session, self._original))
+        check = Check("same size", None, True, (MANY, MANY), note="inputs of all digits")
+        self._judgement.compare(check, found, expected, True)
+        self.outcome.checks.append(check)
+
     def _compare(self, check: Check, session: Session, feeds: Feeds, expected: Feeds, optimised: bool = False) -> None:
         try:
             found = session.run(feeds)
@@ -160,6 +172,11 @@ class StaticVerifier:
             return doubled.run(feeds, [name])[name][..., None][..., which]
 
         return exact
+
+
+def _stacked(session: Session, drawn: list[Feeds]) -> Feeds:
+    answers = [session.run(feeds) for feeds in drawn]
+    return {name: np.stack([one[name] for one in answers], -1) for name in answers[0]}
 
 
 def as_one(value: np.ndarray) -> np.ndarray:

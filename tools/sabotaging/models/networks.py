@@ -16,7 +16,7 @@ Dims = Sequence[int | str]
 def integers(shape: Sequence[int], seed: int) -> NDArray[np.float32]:
     """Small integers other than zero: sums of their products are exact, and none of them can be lost unnoticed."""
     rng = np.random.default_rng(seed)
-    return (rng.integers(1, 4, tuple(shape)) * rng.choice((-1, 1), tuple(shape))).astype(np.float32)
+    return np.asarray(rng.integers(1, 4, tuple(shape)) * rng.choice((-1, 1), tuple(shape)), np.float32)
 
 
 def network(

@@ -85,7 +85,8 @@ def _images(model: ModelProto, sizes: Sizes, seed: int) -> Feeds:
             continue
         dims = list(value.type.tensor_type.shape.dim)
         shape = [d.dim_value or (2 if i == 0 else 0) for i, d in enumerate(dims)]
-        for i, n in zip([i for i, d in enumerate(dims) if i > 1 and not d.dim_value], sizes.get(value.name, ())):
+        free = [i for i, d in enumerate(dims) if i > 1 and not d.dim_value]
+        for i, n in zip(free, sizes.get(value.name, ()), strict=False):
             shape[i] = n
         feeds[value.name] = rng.normal(0.3, 1.5, shape).astype(np.float32)
     return feeds

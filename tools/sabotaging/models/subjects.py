@@ -18,6 +18,8 @@ from onnx_fc2conv.settings import ReverseSettings
 from . import networks
 
 MODELS = Path(__file__).parents[3] / "models"
+#: What is less than a step of a quantised type shows only in how many values go to the next one, so it takes many.
+MANY = ((24, 20),)
 Sizes = dict[str, tuple[int, ...]]  #: of each image, in pixels
 
 
@@ -29,11 +31,13 @@ class Subject:
         name: in tables.
         original: the model, or its path.
         options: of ``convert``; with ``form`` those of ``convolution_to_matmul``.
+        sizes: to verify at; default: those that ``verify`` chooses.
     """
 
     name: str
     original: ModelProto | Path
     options: Mapping[str, Any]
+    sizes: tuple[tuple[int, ...], ...] = ()
 
     @cached_property
     def source(self) -> ModelProto:
@@ -54,7 +58,7 @@ class Subject:
             Fc2ConvError: they do not accept the model.
         """
         if "form" not in self.options:
-            fc2conv.verify(self.source, model, **self.options)
+            fc2conv.verify(self.source, model, sizes=self.sizes, **self.options)
             return
         settings = ReverseSettings(**self.options)
         read = reverse._read(*model_io.load(self.source), settings)
@@ -104,7 +108,7 @@ SUBJECTS = [
     Subject("a map as output", networks.WITH_MAP, {}),
     Subject("selecting", networks.SELECTING, {}),
     Subject("two images", networks.SIAMESE, {}),
-    Subject("quantised", networks.QUANTISED, {}),
+    Subject("quantised", networks.QUANTISED, {}, MANY),
     Subject("--output rows", networks.TWO_HEADS, {"output": "rows"}),
     Subject("--output mean", networks.TWO_HEADS, {"output": "mean"}),
     Subject("--output max", networks.TWO_HEADS, {"output": "max"}),

@@ -32,7 +32,9 @@ class Verdict:
     reason: str
 
 
-def sabotaged(subject: Subject, mistakes: Iterable[Mistake] | None = None, most: int | None = None) -> Iterator[Verdict]:
+def sabotaged(
+    subject: Subject, mistakes: Iterable[Mistake] | None = None, most: int | None = None
+) -> Iterator[Verdict]:
     """Each mistake at each place of one subject.
 
     Args:

@@ -33,6 +33,7 @@ class Plan:
         jobs: processes at a time.
         folder: for what is kept.
         files: only mutants of paths that contain one of these.
+        again: judge those anew that survived before.
     """
 
     sample: int
@@ -42,6 +43,7 @@ class Plan:
     jobs: int
     folder: Path
     files: tuple[str, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,14 @@ def run(plan: Plan) -> list[Verdict]:
     tests = recorded(plan.folder / "tests.jsonl")
     wanted = sampled(plan)
     known = verdicts(plan.folder)
+    settled = {name for name, row in known.items() if not (plan.again and row["result"] == SURVIVED)}
     parts: dict[str, list[list[str]]] = {}
 
     def left() -> Iterator[Mutant]:
         for mutant in wanted:
             if time.monotonic() - start > 60 * plan.minutes:
                 return
-            if mutant.name not in known:
+            if mutant.name not in settled:
                 parts[mutant.name] = batches(mutant, tests, plan.seconds)
                 yield mutant
 

@@ -14,9 +14,16 @@ REGISTRY = "tests/lift/test_registry.py"
 
 
 def covering(mutant: Mutant, tests: Iterable[Test]) -> list[Test]:
-    """The tests that run its lines; for what runs at import those that run any of its file, or bear its name."""
-    if mutant.scope:
-        return [test for test in tests if test.runs(mutant.file, mutant.first, mutant.last)]
+    """The tests that run its lines; for what runs at import those that run a line that depends on it.
+
+    Of a decorator or a default these are the lines of its function, of a constant those that name it. Where there are
+    none, it is all tests that run any line of the file, or bear its name.
+    """
+    tests = list(tests)
+    spans = mutant.depending or [(mutant.first, mutant.last)]
+    found = [t for t in tests if any(t.runs(mutant.file, first, last) for first, last in spans)]
+    if mutant.scope or found:
+        return found
     return [test for test in tests if mutant.file in test.lines or _own(mutant, test) or _file(test) == REGISTRY]
 
 
@@ -26,17 +33,21 @@ def batches(mutant: Mutant, tests: Iterable[Test], seconds: float) -> list[list[
     Args:
         mutant: what is to be judged.
         tests: all, the quickest first.
-        seconds: the most that the chosen tests take in all, on the code as it is.
+        seconds: the most that the chosen tests take in all, on the code as it is; half of it goes to the tests of the
+            mutant's own file, as long as there are others.
     """
     found = covering(mutant, tests)
-    ordered = _turns([t for t in found if _own(mutant, t)]) + _turns([t for t in found if not _own(mutant, t)])
+    own, others = (_turns([t for t in found if _own(mutant, t) is mine]) for mine in (True, False))
+    spent = {True: 0.0, False: 0.0}
     parts: list[list[str]] = [[] for _ in range(len(BATCHES) + 1)]
-    spent = 0.0
-    for test in ordered:
-        if spent + test.seconds > seconds and any(parts):
+    while own or others:
+        mine = bool(own) and (not others or spent[True] <= spent[False])
+        test = (own if mine else others).pop(0)
+        if sum(spent.values()) + test.seconds > seconds and any(parts):
             continue
-        spent += test.seconds
-        parts[next((i for i, limit in enumerate(BATCHES) if spent <= limit), len(BATCHES))].append(test.name)
+        spent[mine] += test.seconds
+        now = sum(spent.values())
+        parts[next((i for i, limit in enumerate(BATCHES) if now <= limit), len(BATCHES))].append(test.name)
     return [part for part in parts if part]
 
 

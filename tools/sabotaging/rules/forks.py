@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -9,7 +10,6 @@ import select
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -103,11 +103,7 @@ def _start(task: Task, work: Callable[[Task], Any], seconds: float) -> _Running:
         _silence()
         with os.fdopen(write, "w") as pipe:
             json.dump(work(task), pipe)
-    except BaseException:
-        if os.environ.get("SABOTAGE_DEBUG"):
-            with open(os.environ["SABOTAGE_DEBUG"], "a") as log:
-                traceback.print_exc(file=log)
-    finally:
+    finally:  # whatever happened: what was not written did not come to an end
         os._exit(0)
 
 
@@ -123,10 +119,8 @@ def _end(child: _Running) -> Any:
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):  # it has gone, or has not come as far as a group of its own
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     os.waitpid(child.pid, 0)
     os.close(child.read)
     try:

@@ -28,6 +28,7 @@ class Mutant:
         kind: the mistake.
         nth: how many mutants before it in this scope have the same texts.
         place: number of the changed node in the order of ``ast.walk``, and of the change.
+        depending: of what runs at import, the lines of the functions that it shapes, or that name it.
     """
 
     file: str
@@ -39,6 +40,7 @@ class Mutant:
     kind: str
     nth: int
     place: tuple[int, int]
+    depending: tuple[tuple[int, int], ...] = ()
 
     @property
     def name(self) -> str:
@@ -66,7 +68,8 @@ def mutants(file: str, root: Path = ROOT, source: str | None = None) -> list[Mut
                 continue
             key = (scope, was, now)
             first, last = _lines(statement)
-            found.append(Mutant(file, scope, first, last, was, now, kind, seen[key], (i, j)))
+            depending = () if scope else _depending(tree, statement)
+            found.append(Mutant(file, scope, first, last, was, now, kind, seen[key], (i, j), depending))
             seen[key] += 1
     return found
 
@@ -102,7 +105,7 @@ def _replaced(statement: ast.AST, old: ast.AST, new: ast.AST) -> ast.AST | None:
         return None
     place = next(k for k, n in enumerate(ast.walk(statement)) if n is old)
     copy = deepcopy(statement)
-    return _Replace(next(n for k, n in enumerate(ast.walk(copy)) if k == place), new).visit(copy)  # type: ignore[no-any-return]
+    return _Replace(next(n for k, n in enumerate(ast.walk(copy)) if k == place), new).visit(copy)
 
 
 def _homes(tree: ast.Module) -> dict[int, tuple[ast.stmt, str]]:
@@ -138,24 +141,27 @@ def _ignored(tree: ast.Module) -> set[int]:
             found.update(id(n) for n in ast.walk(node))
 
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assert | ast.JoinedStr | ast.Import | ast.ImportFrom):
-            drop(node)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        if isinstance(node, ast.Assert | ast.JoinedStr | ast.Import | ast.ImportFrom) or _is_text(node):
             drop(node)
         elif isinstance(node, ast.FunctionDef):
             drop(node.returns)
         elif isinstance(node, ast.arg | ast.AnnAssign):
             drop(node.annotation)
-        elif isinstance(node, ast.keyword) and node.arg in LEFT:
-            drop(node)
-        elif isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
-            drop(node)
         elif isinstance(node, ast.ClassDef):
             for decorator in node.decorator_list:
                 drop(decorator)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("TypeVar", "cast"):
             drop(node)
     return found
+
+
+def _is_text(node: ast.AST) -> bool:
+    """Docstrings, arguments that are text for readers, and the list of what a module exports."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    if isinstance(node, ast.keyword):
+        return node.arg in LEFT
+    return isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets)
 
 
 def _header(node: ast.AST) -> str:
@@ -174,6 +180,20 @@ def _lines(statement: ast.stmt) -> tuple[int, int]:
     inner = [child.lineno for name in BODIES[:1] for child in getattr(statement, name, []) if hasattr(child, "lineno")]
     first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
     return first, max(first, min(inner) - 1) if inner else (statement.end_lineno or first)
+
+
+def _depending(tree: ast.Module, statement: ast.stmt) -> tuple[tuple[int, int], ...]:
+    """The lines that show what a statement of the module did."""
+    if isinstance(statement, ast.FunctionDef):
+        return ((statement.body[0].lineno, statement.end_lineno or statement.lineno),)
+    targets = [*getattr(statement, "targets", []), getattr(statement, "target", None)]
+    names = {n.id for target in targets if target is not None for n in ast.walk(target) if isinstance(n, ast.Name)}
+    lines = {n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id in names}
+    return tuple((line, line) for line in sorted(lines - set(range(*_span(statement)))))
+
+
+def _span(statement: ast.stmt) -> tuple[int, int]:
+    return statement.lineno, (statement.end_lineno or statement.lineno) + 1
 
 
 def walk_all(files: list[str], root: Path = ROOT) -> Iterator[Mutant]:

@@ -40,7 +40,8 @@ def tensor(model: ModelProto, name: str) -> TensorProto | None:
             return t
     for node in model.graph.node:
         if node.op_type == "Constant" and node.output[0] == name:
-            return next((a.t for a in node.attribute if a.name == "value"), None)
+            found: TensorProto | None = next((a.t for a in node.attribute if a.name == "value"), None)
+            return found
     return None
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from onnx import ModelProto
 
-from .edits import title, values, with_values
+from .edits import Array, constant, copied, title, values
 from .registry import Wrong, mistake
 
 PLACES = {  #: of scales and of zero points among the inputs
@@ -19,47 +19,34 @@ PLACES = {  #: of scales and of zero points among the inputs
 }
 
 
-def _constants(model: ModelProto, which: int) -> Iterator[tuple[str, str]]:
-    seen = set()
-    for node in model.graph.node:
+def _constants(model: ModelProto, which: int) -> Iterator[tuple[int, int, Array]]:
+    """Index of a node, number of its operand, and values of that."""
+    for i, node in enumerate(model.graph.node):
         for place in PLACES.get(node.op_type, ((), ()))[which]:
-            if place < len(node.input) and node.input[place] and node.input[place] not in seen:
-                seen.add(node.input[place])
-                if values(model, node.input[place]) is not None:
-                    yield title(node), node.input[place]
+            found = values(model, node.input[place]) if place < len(node.input) else None
+            if found is not None:
+                yield i, place, found
 
 
-@mistake("a scale doubled", "quantisation")
-def scale_doubled(model: ModelProto) -> Iterator[Wrong]:
-    """Values are quantised or read in steps of twice the size."""
-    for node, name in _constants(model, 0):
-        found = values(model, name)
-        assert found is not None
-        yield node, with_values(model, name, (found * 2).astype(found.dtype))
+def _own(name: str, which: int, change: Callable[[Array], Array | None]) -> None:
+    """Register a change of one node's scale or zero point; other nodes that share the constant keep it."""
+
+    def sites(model: ModelProto) -> Iterator[Wrong]:
+        for i, place, found in _constants(model, which):
+            new = change(found)
+            if new is not None:
+                copy = copied(model)
+                copy.graph.node[i].input[place] = constant(copy, "sabotaged", new.astype(found.dtype), found.dtype)
+                yield f"operand {place + 1} of {title(model.graph.node[i])}", copy
+
+    mistake(name, "quantisation")(sites)
 
 
-@mistake("a scale off by 1 %", "quantisation")
-def scale_off(model: ModelProto) -> Iterator[Wrong]:
-    """A step is a little larger."""
-    for node, name in _constants(model, 0):
-        found = values(model, name)
-        assert found is not None
-        yield node, with_values(model, name, (found * 1.01).astype(found.dtype))
+def _reversed(found: Array) -> Array | None:
+    return found.reshape(-1)[::-1].reshape(found.shape) if found.size > 1 else None
 
 
-@mistake("scales of other units", "quantisation")
-def scales_reversed(model: ModelProto) -> Iterator[Wrong]:
-    """Those of single units are in the reverse order."""
-    for node, name in _constants(model, 0):
-        found = values(model, name)
-        if found is not None and found.size > 1:
-            yield node, with_values(model, name, found.reshape(-1)[::-1].reshape(found.shape))
-
-
-@mistake("a zero point off by one", "quantisation")
-def zero_point_off(model: ModelProto) -> Iterator[Wrong]:
-    """All integers mean one step more or less."""
-    for node, name in _constants(model, 1):
-        found = values(model, name)
-        assert found is not None
-        yield node, with_values(model, name, found + found.dtype.type(1))
+_own("a scale doubled", 0, lambda found: found * 2)
+_own("a scale off by 1 %", 0, lambda found: found * 1.01)
+_own("scales of other units", 0, _reversed)
+_own("a zero point off by one", 1, lambda found: found + 1)

@@ -11,7 +11,8 @@ from .edits import constant, copied, edited, insert_before, title, values, with_
 from .registry import Wrong, mistake
 
 ACTIVATIONS = frozenset(
-    "Relu LeakyRelu PRelu Sigmoid Tanh Softmax LogSoftmax Clip Log LRN BatchNormalization LayerNormalization Mul Add".split()
+    "Relu LeakyRelu PRelu Sigmoid Tanh Softmax LogSoftmax Clip Log LRN Mul Add".split()
+    + ["BatchNormalization", "LayerNormalization"]
 )
 TWINS = {
     "Relu": "Abs",
@@ -143,7 +144,9 @@ def channels_reversed(model: ModelProto) -> Iterator[Wrong]:
 
 @mistake("a dtype downcast", "nodes")
 def downcast(model: ModelProto) -> Iterator[Wrong]:
-    """A value goes through half precision."""
+    """A value goes through half precision; not where it is quantised, whose steps are coarser than that."""
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        return
     for i, node in enumerate(model.graph.node):
         if node.op_type in ("Conv", "Gemm", "MatMul"):
             copy = copied(model)

@@ -81,7 +81,9 @@ def _renamed(model: ModelProto, names: dict[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
         node.input[:] = [names.get(name, name) for name in node.input]
     first = next(i for i, n in enumerate(model.graph.node) if set(n.output) & set(names))
-    nodes = sorted(enumerate(model.graph.node), key=lambda p: (p[0] >= first and bool(set(p[1].input) & set(names)), p[0]))
+    nodes = sorted(
+        enumerate(model.graph.node), key=lambda p: (p[0] >= first and bool(set(p[1].input) & set(names)), p[0])
+    )
     ordered = [NodeProto.FromString(n.SerializeToString()) for _, n in nodes]
     del model.graph.node[:]
     model.graph.node.extend(ordered)

@@ -82,9 +82,7 @@ _each_grid("grid axes swapped", _swapped)
 _each_grid("the last grid axis reversed", _reversed)
 _each_grid("the first window's answer everywhere", _first_everywhere)
 _each_grid("one answer for all windows", _averaged)
-_each_grid(
-    "the grid moved by one cell", lambda m, output, rank: _last_again(m, f"{output}_right", output, rank - 1)
-)
+_each_grid("the grid moved by one cell", lambda m, output, rank: _last_again(m, f"{output}_right", output, rank - 1))
 _each_grid("rows of the grid moved by one", lambda m, output, rank: _last_again(m, f"{output}_right", output, 2))
 
 
