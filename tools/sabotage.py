@@ -27,7 +27,7 @@ def models(options: argparse.Namespace) -> int:
     from tools.sabotaging.models import score, trial
 
     verdicts = []
-    for verdict in trial.all_verdicts(options.subject):
+    for verdict in trial.all_verdicts(options.subject, options.most):
         verdicts.append(verdict)
         if verdict.result in (trial.ACCEPTED, trial.CRASHED) or options.verbose:
             parts = (verdict.subject, verdict.mistake.name, verdict.site, verdict.difference, verdict.reason)
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="models|rules")
     first = commands.add_parser("models", help="mistakes in converted models, against verify")
     first.add_argument("--subject", action="append", default=[], metavar="NAME", help="only those whose name has this")
+    first.add_argument("--most", type=int, metavar="N", help="places of each mistake in a model, default: all")
     first.add_argument("--verbose", action="store_true", help="say of every mistake why it is rejected")
     first.set_defaults(run=models)
     second = commands.add_parser("rules", help="mutants of lift/, flatten.py and geometry/, against the tests")

@@ -67,9 +67,9 @@ def sabotaged(
                 break
 
 
-def all_verdicts(names: Iterable[str] = ()) -> Iterator[Verdict]:
-    """All mistakes on all subjects, or on those whose names contain one of these."""
+def all_verdicts(names: Iterable[str] = (), most: int | None = None) -> Iterator[Verdict]:
+    """All mistakes on all subjects, or on those whose names contain one of these; see ``sabotaged``."""
     wanted = list(names)
     for subject in SUBJECTS:
         if not wanted or any(name in subject.name for name in wanted):
-            yield from sabotaged(subject)
+            yield from sabotaged(subject, most=most)

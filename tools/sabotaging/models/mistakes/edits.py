@@ -35,14 +35,11 @@ def title(node: NodeProto) -> str:
 
 def tensor(model: ModelProto, name: str) -> TensorProto | None:
     """An initializer, or the value of a Constant node."""
-    for t in model.graph.initializer:
-        if t.name == name:
-            return t
+    found: list[TensorProto] = [t for t in model.graph.initializer if t.name == name]
     for node in model.graph.node:
         if node.op_type == "Constant" and node.output[0] == name:
-            found: TensorProto | None = next((a.t for a in node.attribute if a.name == "value"), None)
-            return found
-    return None
+            found += [a.t for a in node.attribute if a.name == "value"]
+    return found[0] if found else None
 
 
 def values(model: ModelProto, name: str) -> Array | None:

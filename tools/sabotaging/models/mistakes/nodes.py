@@ -11,8 +11,7 @@ from .edits import constant, copied, edited, insert_before, title, values, with_
 from .registry import Wrong, mistake
 
 ACTIVATIONS = frozenset(
-    "Relu LeakyRelu PRelu Sigmoid Tanh Softmax LogSoftmax Clip Log LRN Mul Add".split()
-    + ["BatchNormalization", "LayerNormalization"]
+    "Relu LeakyRelu PRelu Sigmoid Tanh Softmax LogSoftmax Clip Log LRN Mul Add BatchNormalization".split()
 )
 TWINS = {
     "Relu": "Abs",
