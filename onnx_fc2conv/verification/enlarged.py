@@ -13,6 +13,7 @@ from ..errors import VerificationFailed
 from .compare import error
 from .declared import require_shapes
 from .deviation import interior, measure
+from .inputs import WIDE
 from .judgement import Exact
 from .loaded import Loaded
 from .map_outputs import every_cell, map_crops, map_shape
@@ -108,7 +109,7 @@ class EnlargedChecks(Loaded):
         names += [name for name in self._oracle.map_outputs if self._plan.maps[name].dims[0] == "batch"]
         if not self._ran[1:] or not names or any(c.name == "several images" for c in self.outcome.checks):
             return
-        feeds = self._images.draw(sizes, self._ran[-1], fine=True)
+        feeds = self._images.draw(sizes, self._ran[-1], fine=WIDE)
         each = self._images.one_by_one(feeds)
 
         def exact(name: str, which: np.ndarray) -> np.ndarray:

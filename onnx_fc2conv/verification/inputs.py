@@ -14,6 +14,10 @@ from .session import Feeds
 
 SEED = 20160101
 LEVELS = 64  #: values are multiples of scale / 64, so that models with small-integer weights are exact
+NARROW, WIDE = (
+    0.5,
+    1.5,
+)  #: deviations of real numbers of all digits: like pixels, and such that few answers stay the same
 SCALES = (1.0, 16.0, 255.0)  #: models trained on bytes sleep on unit inputs
 
 
@@ -34,18 +38,18 @@ class Images:
         self._fine = np.random.default_rng(SEED)
 
     @property
-    def draws(self) -> list[tuple[int, bool]]:
+    def draws(self) -> list[tuple[int, float]]:
         """Each batch size with images of few digits, and the smallest once more with images of all digits."""
-        return [*((batch, False) for batch in self.batches), (self.batches[0], True)]
+        return [*((batch, 0.0) for batch in self.batches), (self.batches[0], NARROW)]
 
-    def draw(self, sizes: Sizes | None = None, batch: int | None = None, fine: bool = False) -> Feeds:
+    def draw(self, sizes: Sizes | None = None, batch: int | None = None, fine: float = 0.0) -> Feeds:
         """One set of inputs, of the trained sizes unless others are given; at the smallest batch unless told otherwise.
 
         Args:
             sizes: by the first of the inputs that must have one size; default: the trained ones.
             batch: number of images.
-            fine: real numbers take all digits of their type and either sign, as those of normalised images do, so that
-                no sum is exact and few answers are always the same.
+            fine: if not 0, real numbers take all digits of their type, and this is their standard deviation, relative
+                to the scale.
         """
         batch = batch or self.batches[0]
         feeds = {}
@@ -74,12 +78,12 @@ class Images:
         count = len(feeds[self._images[0].name])
         return [{name: v[i : i + 1] if name in names else v for name, v in feeds.items()} for i in range(count)]
 
-    def _values(self, shape: list[int], dtype: np.dtype, fine: bool = False) -> np.ndarray:
+    def _values(self, shape: list[int], dtype: np.dtype, fine: float = 0.0) -> np.ndarray:
         if dtype.kind in "iu":
             info = np.iinfo(dtype)
             return np.asarray(self._rng.integers(info.min, info.max, shape, endpoint=True), dtype)
         if fine:
-            return np.asarray(self._fine.normal(0.0, 1.5, shape) * self.scale, dtype)
+            return np.asarray(self._fine.normal(NARROW, fine, shape) * self.scale, dtype)
         levels = self._rng.integers(-LEVELS // 2, LEVELS * 3 // 2, shape, endpoint=True)
         return np.asarray(levels * (self.scale / LEVELS), dtype)
 

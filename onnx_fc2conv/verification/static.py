@@ -23,6 +23,7 @@ from ..rewrite import Windowed
 from .bounds import Bounds
 from .choice import runtime
 from .compare import FLOATS
+from .inputs import WIDE
 from .judgement import Exact, Judgement
 from .outcome import Check, Outcome
 from .precise import Doubled
@@ -144,7 +145,7 @@ class StaticVerifier:
 
     def _many(self, inputs: Inputs) -> None:
         """How often values go to another step of a quantised type, which one answer does not tell."""
-        drawn = [inputs.draw(fine=True) for _ in range(MANY)]
+        drawn = [inputs.draw(fine=WIDE) for _ in range(MANY)]
         found, expected = (_stacked(session, drawn) for session in (self._session, self._original))
         check = Check("same size", None, True, (MANY, MANY), note="inputs of all digits")
         self._judgement.compare(check, found, expected, True)

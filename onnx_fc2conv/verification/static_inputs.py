@@ -75,7 +75,7 @@ class Inputs(Images):
             "--no-verify skips the checks"
         )
 
-    def draw(self, sizes: object = None, batch: int | None = None, fine: bool = False) -> Feeds:
+    def draw(self, sizes: object = None, batch: int | None = None, fine: float = 0.0) -> Feeds:
         """One set of inputs; at the smallest batch unless told otherwise."""
         batch = batch or self.batches[0]
         feeds = {}
@@ -90,7 +90,7 @@ class Inputs(Images):
             feeds[value.name] = self._drawn(value.name, dims, tensor.elem_type, fine)
         return feeds
 
-    def _drawn(self, name: str, dims: Sequence[int], elem_type: int, fine: bool = False) -> np.ndarray:
+    def _drawn(self, name: str, dims: Sequence[int], elem_type: int, fine: float = 0.0) -> np.ndarray:
         dtype = dtypes.numpy_type(elem_type)
         if dtype.kind == "b":
             return np.asarray(self._rng.integers(0, 2, dims), dtype)

@@ -28,6 +28,7 @@ JUDGES = (
     "tests/test_api.py",
     "tests/test_reach.py",
     "tests/atrous",
+    "tests/backbone/test_unbake.py",
     "tests/verification",
     "tests/heatmap/test_places.py",
 )
