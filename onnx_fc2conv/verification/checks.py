@@ -1,8 +1,8 @@
 """The checks. Each compares the converted model with the original's own nodes and can fail.
 
 structure    the ONNX checker accepts it, the runtime loads it, no FC is left in the heads, spatial dims are free
-same size    original and converted at the trained size (also with two images where the batch is dynamic, and with
-             pixels of all digits, which show a value that goes through fewer)
+same size    original and converted at the trained size (also with two images where the batch is dynamic)
+all digits   the same, with pixels of all digits, which show a value that goes through fewer
 output form  outputs that are rows or pooled, against their maps, at every size; all other checks compare the maps
 grid law     predicted grid and stride against the shapes that come out
 several images  in one batch at an enlarged size, each against itself alone
@@ -91,8 +91,8 @@ class Verifier(EnlargedChecks):
             whole = self._whole(feeds)
             found, expected = ({name: v[name][..., None] for name in expected} for v in (found, expected))
             asleep = "" if awake else "; an output was the same for two images, so this proves little"
-            digits = ", pixels of all digits" if fine else ""
-            check = Check("same size", trained, True, (1, 1), note=f"batch {batch}{digits}{asleep}")
+            name = "all digits" if fine else "same size"
+            check = Check(name, trained, True, (1, 1), note=f"batch {batch}{asleep}")
             self._compare(check, found, expected, True, exact=whole)
             self.outcome.checks += [] if fine else self._forms.check(trained, batch, given)
 

@@ -2,8 +2,8 @@
 
 structure    the ONNX checker accepts it, the runtime loads it; inputs and outputs have the names, types and shapes of
              the original; no FC with constant weights is left but those that were listed
-same size    original and converted on the same inputs (also with two images where the batch is dynamic, and with
-             values of all digits, which show one that goes through fewer)
+same size    original and converted on the same inputs (also with two images where the batch is dynamic)
+all digits   the same, with values of all digits, which show one that goes through fewer
 default run  the same, with the graph optimisations that users run with, if the runtime has any
 """
 
@@ -131,8 +131,8 @@ class StaticVerifier:
                 self.outcome.checks.append(Check("same size", None, None, note=note))
                 continue
             require_repeatable(expected, self._original.run(feeds))
-            note = f"batch {batch}{', values of all digits' if fine else ''}{asleep}"
-            self._compare(Check("same size", None, True, (1, 1), note=note), self._session, feeds, expected)
+            name, note = "all digits" if fine else "same size", f"batch {batch}{asleep}"
+            self._compare(Check(name, None, True, (1, 1), note=note), self._session, feeds, expected)
             if self._default is not None and not fine:
                 original, converted = self._default
                 check = Check("default run", None, True, (1, 1), note=note)
@@ -147,7 +147,7 @@ class StaticVerifier:
         """How often values go to another step of a quantised type, which one answer does not tell."""
         drawn = [inputs.draw(fine=WIDE) for _ in range(MANY)]
         found, expected = (_stacked(session, drawn) for session in (self._session, self._original))
-        check = Check("same size", None, True, (MANY, MANY), note="inputs of all digits")
+        check = Check("all digits", None, True, (MANY, MANY), note="one input after the other")
         self._judgement.compare(check, found, expected, True)
         self.outcome.checks.append(check)
 

@@ -84,6 +84,6 @@ def judged(mutant: Mutant, parts: list[list[str]]) -> dict[str, str]:
         if code == NOT_FOUND and not first.failed:  # it changed the cases of a test
             files = list(dict.fromkeys(name.partition("::")[0] for name in part))
             code = pytest.main([*QUIET, "-x", *files], plugins=[first])
-        if code != pytest.ExitCode.OK or first.failed:
+        if code not in (pytest.ExitCode.OK, NOTHING) or first.failed:
             return {"result": KILLED, "by": first.failed or f"pytest {int(code)}"}
     return {"result": SURVIVED, "by": ""}
