@@ -111,7 +111,7 @@ chosen = [m for m in walk_all(sorted({name.split(" ")[0] for name in parts})) if
 found = forks.in_processes(chosen, lambda m: judged(m, [parts[m.name]]), 2, 300)
 print(json.dumps({mutant.name: verdict for mutant, verdict in found}))
 """
-WRONG = "onnx_fc2conv/geometry/sizes.py SizeLaw.__call__: return n => return None"
+WRONG = "onnx_fc2conv/geometry/sizes.py __call__: return n => return None"
 SAME = (  # the name under which a value is found again, which may be any
     "onnx_fc2conv/lift/static/cells.py as_blocks: "
     "return op.once(('blocks', name), lambda: value.on(op.shaped(name, [0, size, 1, 1]))) => "
