@@ -181,7 +181,8 @@ class LoweredVerifier:
                 continue
             require_repeatable(expected, self._original.run(feeds))
             note = f"batch {batch}{asleep}"
-            self._compare(Check("all digits" if fine else name, shown, True, (1, 1), note=note), self._session, feeds, expected)
+            check = Check("all digits" if fine else name, shown, True, (1, 1), note=note)
+            self._compare(check, self._session, feeds, expected)
             if self._default is not None and not fine:
                 self._default_run(Check("default run", shown, True, (1, 1), note=note), feeds, expected)
 
