@@ -379,13 +379,30 @@ GEOMETRIES = [
 ]
 
 
+def test_as_many_axes_as_a_file_may_have_are_read() -> None:
+    def text(rank: int) -> str:
+        ones = (1,) * rank
+        return Geometry(
+            {"y": Grid("x", ones, ones, ones, (SizeLaw(),) * rank, ones, (0,) * rank, (0,) * rank, ones)}
+        ).to_json()
+
+    assert len(Geometry.from_json(text(8)).window) == 8
+    with pytest.raises(ValueError, match="no list of one number per axis"):
+        Geometry.from_json(text(9))
+
+
+def test_the_center_of_an_answer_for_the_whole_image_is_that_of_the_image() -> None:
+    whole = Grid("x", (4, 4), (2, 2), (1, 1), (SizeLaw(((0, 1, 1),)),) * 2, (1, 1), (0, 0), (0, 0), (1, 1))
+    assert Geometry({"y": whole}).center(0, 0, size=(12, 16)) == (6.0, 8.0)
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_json_round_trip(geometry: Geometry) -> None:
     text = geometry.to_json()
     assert "\n" not in text
     assert Geometry.from_json(text) == geometry
     assert json.loads(text) == geometry.to_dict()
-    assert json.loads(text)["schema"] == SCHEMA
+    assert json.loads(text)["schema"] == SCHEMA == 1, "files of this schema are in use"
 
 
 @properties

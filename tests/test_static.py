@@ -62,6 +62,13 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert signature(model) == signature(onnx.load(EXACT))
 
 
+def test_the_node_that_does_the_work_keeps_the_name() -> None:
+    original = onnx.load(MODELS / "lenet.onnx")
+    converted = fc2conv.convert(original, static=True, verify=False).model
+    kept = {node.name for node in original.graph.node if node.op_type == "Gemm"}
+    assert kept == {node.name for node in converted.graph.node if node.op_type == "Conv"} & kept
+
+
 def test_inspecting(capsys: pytest.CaptureFixture[str]) -> None:
     words = call(capsys, EXACT, "--static", "--max-kernel", "3").words()
     assert "can be converted (nothing was written or checked)" in words

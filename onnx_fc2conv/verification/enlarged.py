@@ -9,12 +9,16 @@ import numpy as np
 
 from ..conversion import Sizes, text, words
 from ..errors import VerificationFailed
+from .declared import require_shapes
 from .default_run import Asked, DefaultRuns, at
 from .deviation import interior, measure
+from .inputs import WIDE
 from .map_outputs import every_cell, map_crops, map_shape
 from .oracle import Cell, image_crops, sample_cells
 from .outcome import Check, Speed
+from .precise import Doubled
 from .session import Feeds, RuntimeRefusal
+from .several import alone
 
 WARM = 0.2  #: seconds; a run that takes longer is not run again to be timed
 
@@ -52,7 +56,9 @@ class EnlargedChecks(DefaultRuns):
             raise VerificationFailed(f"windows: the converted model does not run at {words(sizes)}: {e}") from e
         found = self._forms.maps(given)
         self._require_grid(found, sizes)
+        require_shapes(self._proto, feeds, given)
         self.outcome.checks.append(Check("grid law", first, True, note=self._grid_words(sizes)))
+        self._several_images(sizes)
         self._output_form(sizes, feeds, given)
         maps = self._oracle.maps(feeds)
         if self._oracle.map_outputs:
@@ -91,6 +97,28 @@ class EnlargedChecks(DefaultRuns):
         """What the converted model gives, and the seconds that it took."""
         start = perf_counter()
         return self._session.run(feeds), perf_counter() - start
+
+    def _several_images(self, sizes: Sizes) -> None:
+        """Several images at once, against each alone; at one size, and only where the original runs with several."""
+        names = [name for name, value in self._lifted.items() if value.layout.before == 0]
+        names += [name for name in self._oracle.map_outputs if self._plan.maps[name].dims[0] == "batch"]
+        if not self._ran[1:] or not names or any(c.name == "several images" for c in self.outcome.checks):
+            return
+        feeds = self._images.draw(sizes, self._ran[-1], fine=WIDE)
+        each = self._images.one_by_one(feeds)
+
+        def exact(name: str, which: np.ndarray) -> np.ndarray:
+            doubled = Doubled(self._forms.with_maps(self._proto), self._folder)
+            inner = self._forms.map_of(name)
+            return alone(lambda one: doubled.run(one, [inner]), each, [inner])[inner][..., which]
+
+        found = {name: value[..., None] for name, value in self._maps(feeds).items()}
+        note = f"{self._ran[-1]} in one batch, each as it is alone"
+        check = Check("several images", next(iter(sizes.values())), True, note=note)
+        self._compare(check, found, alone(self._maps, each, names), True, exact=exact)
+
+    def _maps(self, feeds: Feeds) -> Feeds:
+        return self._forms.maps(self._session.run(feeds))
 
     def _every_cell(self, size: tuple[int, ...], maps: Feeds, feeds: Feeds) -> None:
         """Of denser maps every k-th cell, against the original's own backbone, whether it pads or not."""

@@ -70,6 +70,10 @@ class OutputForms:
                 probe.graph.output.add(name=inner).type.tensor_type.elem_type = self._lifted[name].elem_type
         return probe
 
+    def map_of(self, output: str) -> str:
+        """The value that is the map of an output."""
+        return self._maps.get(output, output)
+
     def maps(self, found: Feeds) -> Feeds:
         """What such a model gives, with the maps under the names of their outputs."""
         return found | {name: found[inner] for name, inner in self._maps.items()}

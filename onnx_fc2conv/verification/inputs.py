@@ -14,6 +14,10 @@ from .session import Feeds
 
 SEED = 20160101
 LEVELS = 64  #: values are multiples of scale / 64, so that models with small-integer weights are exact
+NARROW, WIDE = (
+    0.5,
+    1.5,
+)  #: deviations of real numbers of all digits: like pixels, and such that few answers stay the same
 SCALES = (1.0, 16.0, 255.0)  #: models trained on bytes sleep on unit inputs
 
 
@@ -31,13 +35,21 @@ class Images:
         self._rng = np.random.default_rng(SEED)
         self.batches = (declared,) if declared > 0 else (1, 2)
         self.scale = SCALES[0]
+        self._fine = np.random.default_rng(SEED)
 
-    def draw(self, sizes: Sizes | None = None, batch: int | None = None) -> Feeds:
+    @property
+    def draws(self) -> list[tuple[int, float]]:
+        """Each batch size with images of few digits, and the smallest once more with images of all digits."""
+        return [*((batch, 0.0) for batch in self.batches), (self.batches[0], NARROW)]
+
+    def draw(self, sizes: Sizes | None = None, batch: int | None = None, fine: float = 0.0) -> Feeds:
         """One set of inputs, of the trained sizes unless others are given; at the smallest batch unless told otherwise.
 
         Args:
             sizes: by the first of the inputs that must have one size; default: the trained ones.
             batch: number of images.
+            fine: if not 0, real numbers take all digits of their type, and this is their standard deviation, relative
+                to the scale.
         """
         batch = batch or self.batches[0]
         feeds = {}
@@ -46,20 +58,32 @@ class Images:
             if sizes is not None:
                 for position, n in zip(image.spatial, sizes[image.axes[0].source], strict=True):
                     shape[position] = n
-            feeds[image.name] = self._values(shape, dtypes.numpy_type(self._elem_types[image.name]))
+            feeds[image.name] = self._values(shape, dtypes.numpy_type(self._elem_types[image.name]), fine)
         for value in self._others:  # inputs of branches that have nothing to do with the images
             tensor = value.type.tensor_type
             dims = [
                 d.dim_value or (batch if i == 0 or d.dim_param in self._batch_symbols else 1)
                 for i, d in enumerate(tensor.shape.dim)
             ]
-            feeds[value.name] = self._values(dims, dtypes.numpy_type(tensor.elem_type))
+            feeds[value.name] = self._values(dims, dtypes.numpy_type(tensor.elem_type), fine)
         return feeds
 
-    def _values(self, shape: list[int], dtype: np.dtype) -> np.ndarray:
+    def one_by_one(self, feeds: Feeds) -> list[Feeds]:
+        """Inputs for several images, as inputs for one after the other."""
+        names = {image.name for image in self._images} | {
+            value.name
+            for value in self._others
+            if any(d.dim_param in self._batch_symbols for d in value.type.tensor_type.shape.dim[:1])
+        }
+        count = len(feeds[self._images[0].name])
+        return [{name: v[i : i + 1] if name in names else v for name, v in feeds.items()} for i in range(count)]
+
+    def _values(self, shape: list[int], dtype: np.dtype, fine: float = 0.0) -> np.ndarray:
         if dtype.kind in "iu":
             info = np.iinfo(dtype)
             return np.asarray(self._rng.integers(info.min, info.max, shape, endpoint=True), dtype)
+        if fine:
+            return np.asarray(self._fine.normal(NARROW, fine, shape) * self.scale, dtype)
         levels = self._rng.integers(-LEVELS // 2, LEVELS * 3 // 2, shape, endpoint=True)
         return np.asarray(levels * (self.scale / LEVELS), dtype)
 

@@ -184,8 +184,8 @@ class LoweredVerifier:
 
     def _at(self, name: str, inputs: Inputs, size: Size | None, asleep: str) -> None:
         """Compare at the present size, with every batch; without a batch that the original cannot do."""
-        for batch in inputs.batches:
-            feeds = inputs.draw(batch=batch)
+        for batch, fine in inputs.draws if name == "same size" else inputs.draws[:-1]:
+            feeds = inputs.draw(batch=batch, fine=fine)
             shown = self._shown(feeds)
             try:
                 expected = self._original.run(feeds)
@@ -197,8 +197,9 @@ class LoweredVerifier:
                 continue
             require_repeatable(expected, self._original.run(feeds))
             note = f"batch {batch}{asleep}"
-            self._compare(Check(name, shown, True, (1, 1), note=note), self._session, feeds, expected)
-            if self._runtime.optimises:
+            check = Check("all digits" if fine else name, shown, True, (1, 1), note=note)
+            self._compare(check, self._session, feeds, expected)
+            if self._runtime.optimises and not fine:
                 check = Check(NAME, shown, True, (1, 1), note=note)
                 self._later.add(self.outcome, feeds, partial(self._default_run, check, expected))
 

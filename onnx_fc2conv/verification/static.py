@@ -3,6 +3,7 @@
 structure    the ONNX checker accepts it, the runtime loads it; inputs and outputs have the names, types and shapes of
              the original; no FC with constant weights is left but those that were listed
 same size    original and converted on the same inputs (also with two images where the batch is dynamic)
+all digits   the same, with values of all digits, which show one that goes through fewer
 default run  the same, with the graph optimisations that users run with, if the runtime has any
 """
 
@@ -22,6 +23,7 @@ from ..rewrite import Windowed
 from .bounds import Bounds
 from .choice import runtime
 from .compare import FLOATS
+from .inputs import WIDE
 from .judgement import Exact, Judgement
 from .later import NAME, Later, default_session
 from .outcome import Check, Outcome
@@ -30,6 +32,8 @@ from .session import Feeds, RuntimeRefusal, Session
 from .static_inputs import Inputs
 from .structure import require_limits, require_valid
 from .watched import Progress, Watched
+
+MANY = 32  #: inputs for what quantises: less than a step shows only in how many answers go to the next one
 
 
 class StaticVerifier:
@@ -142,8 +146,8 @@ class StaticVerifier:
         inputs = Inputs(self._plan, self._original)
         awake = inputs.choose_scale(lambda feeds: list(self._original.run(feeds).values()))
         asleep = "" if awake else "; an output was the same for two inputs, so this proves little"
-        for batch in inputs.batches:
-            feeds = inputs.draw(batch=batch)
+        for batch, fine in inputs.draws:
+            feeds = inputs.draw(batch=batch, fine=fine)
             try:
                 expected = self._original.run(feeds)
             except RuntimeRefusal as e:
@@ -153,9 +157,20 @@ class StaticVerifier:
                 self.outcome.checks.append(Check("same size", None, None, note=note))
                 continue
             require_repeatable(expected, self._original.run(feeds))
-            note = f"batch {batch}{asleep}"
-            self._compare(Check("same size", None, True, (1, 1), note=note), self._session, feeds, expected)
-            self._default_run(Check(NAME, None, True, (1, 1), note=note), feeds, expected)
+            name, note = "all digits" if fine else "same size", f"batch {batch}{asleep}"
+            self._compare(Check(name, None, True, (1, 1), note=note), self._session, feeds, expected)
+            if not fine:
+                self._default_run(Check(NAME, None, True, (1, 1), note=note), feeds, expected)
+        if self._bounds.all_steps.nodes:
+            self._many(inputs)
+
+    def _many(self, inputs: Inputs) -> None:
+        """How often values go to another step of a quantised type, which one answer does not tell."""
+        drawn = [inputs.draw(fine=WIDE) for _ in range(MANY)]
+        found, expected = (_stacked(session, drawn) for session in (self._session, self._original))
+        check = Check("all digits", None, True, (MANY, MANY), note="one input after the other")
+        self._judgement.compare(check, found, expected, True)
+        self.outcome.checks.append(check)
 
     def _compare(self, check: Check, session: Session, feeds: Feeds, expected: Feeds) -> None:
         try:
@@ -182,6 +197,11 @@ class StaticVerifier:
             return doubled.run(feeds, [name])[name][..., None][..., which]
 
         return exact
+
+
+def _stacked(session: Session, drawn: list[Feeds]) -> Feeds:
+    answers = [session.run(feeds) for feeds in drawn]
+    return {name: np.stack([one[name] for one in answers], -1) for name in answers[0]}
 
 
 def as_one(value: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ class Inputs(Images):
             VerificationFailed: it runs at none, or an input is no tensor of numbers.
         """
         self._plan, self._inputs = plan, plan.model.inputs
-        self._rng = np.random.default_rng(SEED)
+        self._rng, self._fine = np.random.default_rng(SEED), np.random.default_rng(SEED)
         self.scale, self.open_size = SCALES[0], sizes[0]
         for value in self._inputs:
             if (
@@ -75,7 +75,7 @@ class Inputs(Images):
             "--no-verify skips the checks"
         )
 
-    def draw(self, sizes: object = None, batch: int | None = None) -> Feeds:
+    def draw(self, sizes: object = None, batch: int | None = None, fine: float = 0.0) -> Feeds:
         """One set of inputs; at the smallest batch unless told otherwise."""
         batch = batch or self.batches[0]
         feeds = {}
@@ -87,16 +87,16 @@ class Inputs(Images):
             for i in (i for i in named if _is_open(value, i)):
                 count = channels(self._plan.model, value) if i == 1 else None
                 dims[i] = count or next(sizes_)
-            feeds[value.name] = self._drawn(value.name, dims, tensor.elem_type)
+            feeds[value.name] = self._drawn(value.name, dims, tensor.elem_type, fine)
         return feeds
 
-    def _drawn(self, name: str, dims: Sequence[int], elem_type: int) -> np.ndarray:
+    def _drawn(self, name: str, dims: Sequence[int], elem_type: int, fine: float = 0.0) -> np.ndarray:
         dtype = dtypes.numpy_type(elem_type)
         if dtype.kind == "b":
             return np.asarray(self._rng.integers(0, 2, dims), dtype)
         if dtype.kind in "iu" and (dtype.itemsize > 1 or self._tables[name] is not None):
             return np.asarray(self._rng.integers(0, self._tables[name] or CHOICES, dims), dtype)
-        return self._values(list(dims), dtype)
+        return self._values(list(dims), dtype, fine)
 
 
 def _is_open(value: ValueInfoProto, axis: int) -> bool:

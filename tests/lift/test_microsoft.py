@@ -114,9 +114,9 @@ SOFTMAX = "w = QuantizeLinear(u, a, az)\np = com.microsoft.QLinearSoftmax <axis 
 TO_256 = {"c": 0.00390625, "cz": np.array(0, np.uint8)}
 
 
-def pooled(elem: str, window: tuple[int, ...], step: float, channels_last: int = 0, **rest: Any) -> Head:
+def pooled(elem: str, window: tuple[int, ...], step: float, channels_last: int | None = 0, **rest: Any) -> Head:
     """A quantised mean over the whole map, in steps of this size."""
-    attrs = f"<channels_last = {channels_last}>"
+    attrs = "" if channels_last is None else f"<channels_last = {channels_last}>"
     text = f"q = QuantizeLinear(map, {A})\np = {MS}QLinearGlobalAveragePool {attrs} (q, {A}, {Y})\n"
     weights = {"a": 0.5, "az": zeros(elem), "c": step, "cz": np.array(3, TYPES[elem]), "M": (2, 3)} | rest
     return head(f"{text}v = Flatten(p)\nd = DequantizeLinear(v, {Y})\ny = MatMul(d, M)", window=window, **weights)
@@ -132,6 +132,7 @@ INTEGERS = table(
         for o in (12, 13)
     },
     {
+        "QLinearGlobalAveragePool without attributes": Lifts(pooled("uint8", (3, 2), 0.25, None)),
         "QLinearSoftmax of unread values": Lifts(
             quantised(f"p = {MS}QLinearSoftmax <axis = -1, opset = 13> (w, {A}, {Y})", first=True, **TO_256)
         ),

@@ -200,6 +200,12 @@ LIFTS = table(
         for p in (1, 2, 3)
     },
     {
+        f"GlobalLpPool of one value, p {p}": Lifts(
+            pooled(f"p = GlobalLpPool <p = {p}> (map)\nt = Flatten(p)", window=(1, 1)), **ROUNDS
+        )
+        for p in (1, 2)
+    },
+    {
         f"GlobalLpPool, p {p}": Lifts(pooled(f"p = GlobalLpPool <p = {p}> (map)\nt = Flatten(p)"), **ROUNDS)
         for p in (1, 2, 3)
     },

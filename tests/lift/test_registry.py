@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import onnx
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
-from onnx_fc2conv import lift, model_io, pipeline
+from onnx_fc2conv import Unliftable, lift, model_io, pipeline
 from onnx_fc2conv.lift import RULES, registry
 from onnx_fc2conv.ops import STANDARD_DOMAINS
 
@@ -124,3 +125,11 @@ def test_every_file_of_the_room_is_tested() -> None:
 
 def test_rules_only_lift_operators_of_the_registry() -> None:
     assert not [kind for kind in kinds_lifted() if kind not in RULES]
+
+
+def test_an_opset_that_broadcasts_differently_is_refused() -> None:
+    """Older files are raised to opset 7 before; whoever lifts one as it is must not get a wrong answer."""
+    old = SimpleNamespace(model=SimpleNamespace(opset=6), head=[])
+    for start in (lift.lift, lift.lift_static):
+        with pytest.raises(Unliftable, match="opset 6 is older than 7"):
+            start(cast(Any, old))

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from onnx import numpy_helper
 
+import onnx_fc2conv as fc2conv
+
+from ..networks import network
 from .tables import LeavesAlone, Lifts, Refuses, every, opsets, spent, table, unread
 
 CONSTANTS = {"small": 2.0**-4, "tiny": 2.0**-8, "quarter": 0.25, "one": 1.0, "zero": 0.0}
@@ -160,6 +164,14 @@ def test_lifts(row: Lifts) -> None:
 @every(REFUSES)
 def test_refuses(row: Refuses) -> None:
     row.check()
+
+
+def test_the_ratio_of_a_dropout_stays() -> None:
+    """It does nothing at inference, and whoever trains the converted model further needs it."""
+    model = fc2conv.convert(network(spent("y = Dropout(u, ratio)", ratio=0.25)), verify=False).model
+    (node,) = (n for n in model.graph.node if n.op_type == "Dropout")
+    ratio = next(t for t in model.graph.initializer if t.name == node.input[1])
+    assert numpy_helper.to_array(ratio) == 0.25
 
 
 @every(LEAVES_ALONE)

@@ -212,7 +212,11 @@ def test_verify_rejects(kind: str, head: Head, mutate: Mutation, check: str) -> 
     converted.CopyFrom(fc2conv.convert(original, verify=False, runtime="reference").model)
     fc2conv.verify(original, converted, runtime="reference")
     mutate(converted)
-    said = f"{check}|onnx.reference" if mutate.__name__ in NOT_RUN else check
+    said = (
+        f"{check}|onnx.reference"
+        if mutate.__name__ in NOT_RUN
+        else check.replace("same size|", "same size|all digits|")
+    )
     with pytest.raises(fc2conv.VerificationFailed, match=said):
         fc2conv.verify(original, converted, runtime="reference")
 
