@@ -334,7 +334,7 @@ def test_a_head_of_60_nodes_stays_on_one_screen(columns: int, monkeypatch: pytes
     nodes = terminal_tables(text)[0]["node"]
     assert nodes.startswith("v0v1v2")
     assert nodes.endswith("v57v58y")
-    assert "48more" in terminal_tables(text)[0]["from"]
+    assert "53more" in terminal_tables(text)[0]["from"]
     assert len(json.loads(report.to_json())["heads"][0]["nodes"]) == 60, "the JSON leaves nothing out"
     assert len(markdown_tables(markdown(report))[0]) == 60
 

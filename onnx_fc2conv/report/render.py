@@ -8,11 +8,13 @@ from typing import TextIO
 
 from ..errors import printable
 from . import speed, tuning
-from .cells import by, check_cells, counted, listed, markdown_table
+from .cells import by, check_cells, counted, listed, markdown_table, most
 from .data import NodeRow, OutputRow, Report
 from .terminal import Screen
 
+CHECK_COLUMNS = ("check", "size", "cells", "error", "tolerance", "result")
 MOST_TABLES = 4  #: of heads, on a terminal
+MOST_ROWS = 9  #: of one head, on a terminal
 MOST_NAMED = 4  #: nodes for one reason, on a terminal
 
 
@@ -44,7 +46,7 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
     style = "bold green" if report.verdict in ("exact", None) else "bold yellow"
     screen.line(f": {report.verdict_words()}", _verdict(report), style)
     if report.checks:
-        screen.table("checks", ("check", "size", "cells", "error", "tolerance", "result"), check_cells(report.checks))
+        screen.table("checks", CHECK_COLUMNS, check_cells(report.checks))
     if report.speed:
         screen.line(speed.words(report.speed))
     if report.tuning is not None:
@@ -60,8 +62,7 @@ def print_report(report: Report, stream: TextIO, width: int | None = None) -> No
 def _print_heads(report: Report, screen: Screen) -> None:
     tables = report.heads if len(report.heads) <= MOST_TABLES else report.heads[: MOST_TABLES - 1]
     for head in tables:
-        rows = _node_cells(head.nodes)
-        shown = rows if len(rows) <= 14 else [*rows[:7], ("...", f"{len(rows) - 12} more", "...", ""), *rows[-5:]]
+        shown = most(_node_cells(head.nodes), MOST_ROWS)
         title = f"head behind '{head.feature_map}' {head.feature_map_shape}"
         screen.table(title, ("node", "from", "to", "kernel"), shown)
     if len(tables) < len(report.heads):
@@ -92,7 +93,7 @@ def markdown(report: Report) -> str:
         rows = [(row.node, row.reason) for row in report.left]
         lines += ["## Left as they are", "", *markdown_table(("node", "reason"), rows)]
     lines += ["## Checks", ""]
-    lines += markdown_table(("check", "size", "cells", "error", "tolerance", "result"), check_cells(report.checks))
+    lines += markdown_table(CHECK_COLUMNS, check_cells(report.checks))
     lines += [speed.words(report.speed), ""] if report.speed else []
     if report.tuning is not None:
         title, columns, measured = tuning.table(report.tuning)

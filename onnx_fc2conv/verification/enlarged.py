@@ -113,7 +113,7 @@ class EnlargedChecks(DefaultRuns):
             return alone(lambda one: doubled.run(one, [inner]), each, [inner])[inner][..., which]
 
         found = {name: value[..., None] for name, value in self._maps(feeds).items()}
-        note = f"{self._ran[-1]} in one batch, each as it is alone"
+        note = f"batch {self._ran[-1]}, each as alone"
         check = Check("several images", next(iter(sizes.values())), True, note=note)
         self._compare(check, found, alone(self._maps, each, names), True, exact=exact)
 
