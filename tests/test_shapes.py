@@ -205,7 +205,6 @@ def test_what_shape_inference_raises_is_an_unreadable_model(
 
 
 CONTRADICTIONS = {
-    "a wrong number of inputs": ("y = Conv (x)", {}),
     "a missing attribute": ("y = Concat (x, x)", {}),
     "ranks that do not fit": ("y = Conv (x, k)", {"k": np.ones((1, 2), np.float32)}),
     "an unknown operator": ("y = Bogus (x)", {}),

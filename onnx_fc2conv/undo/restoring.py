@@ -12,6 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from ..dtypes import numpy_type
 from ..errors import UnreadableModel
 from ..ops import Model
+from ..places import place_of
 from .bits import bits, listed, size_of, value_names, whole, with_data, without_data
 from .left import left_where_it_is
 from .recipes import Recipe
@@ -154,8 +155,13 @@ class _Restoring:
             yield f"changed after the conversion, so they come back as they are now: {shown}{more}"
         if self.inexact:
             yield f"not every bit could be had back of {', '.join(repr(name) for name in sorted(self.inexact))}"
-        if any(t.data_location == TensorProto.EXTERNAL for t in listed(proto)):
+        if any(_in_data_file(t) for t in listed(proto)):
             yield "weights that lay in a data file of the original lie in the converted model's"
+
+
+def _in_data_file(tensor: TensorProto) -> bool:
+    place = place_of(tensor)
+    return tensor.data_location == TensorProto.EXTERNAL and (place is None or not place.inline)
 
 
 def _merge(frame: Any, given: Any, runs: list[Run]) -> None:

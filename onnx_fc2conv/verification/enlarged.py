@@ -20,6 +20,7 @@ from .precise import Doubled
 from .session import Feeds, RuntimeRefusal
 from .several import alone
 
+SEVERAL = "several images"
 WARM = 0.2  #: seconds; a run that takes longer is not run again to be timed
 
 
@@ -102,7 +103,11 @@ class EnlargedChecks(DefaultRuns):
         """Several images at once, against each alone; at one size, and only where the original runs with several."""
         names = [name for name, value in self._lifted.items() if value.layout.before == 0]
         names += [name for name in self._oracle.map_outputs if self._plan.maps[name].dims[0] == "batch"]
-        if not self._ran[1:] or not names or any(c.name == "several images" for c in self.outcome.checks):
+        if not self._ran[1:] or not names or any(c.name == SEVERAL for c in self.outcome.checks):
+            return
+        reason = self._why_not_alone(names)
+        if reason:
+            self.outcome.checks.append(Check(SEVERAL, next(iter(sizes.values())), None, note=reason))
             return
         feeds = self._images.draw(sizes, self._ran[-1], fine=WIDE)
         each = self._images.one_by_one(feeds)
@@ -112,10 +117,23 @@ class EnlargedChecks(DefaultRuns):
             inner = self._forms.map_of(name)
             return alone(lambda one: doubled.run(one, [inner]), each, [inner])[inner][..., which]
 
-        found = {name: value[..., None] for name, value in self._maps(feeds).items()}
+        found = _last(self._maps(feeds))
         note = f"batch {self._ran[-1]}, each as alone"
-        check = Check("several images", next(iter(sizes.values())), True, note=note)
+        check = Check(SEVERAL, next(iter(sizes.values())), True, note=note)
         self._compare(check, found, alone(self._maps, each, names), True, exact=exact)
+
+    def _why_not_alone(self, names: list[str]) -> str:
+        """Why an image may have other answers in a batch than alone, by the original at the trained size."""
+        original, feeds = self._oracle.original, self._images.draw(batch=self._ran[-1], fine=WIDE)
+        together = original.run(feeds)
+        try:
+            each = alone(original.run, self._images.one_by_one(feeds), names)
+            self._judgement.compare(Check(SEVERAL, None, True), _last({n: together[n] for n in names}), each, True)
+        except RuntimeRefusal:
+            return "the original does not run on each image of the batch alone"
+        except VerificationFailed:
+            return "the original's answers for an image depend on the others of its batch"
+        return ""
 
     def _maps(self, feeds: Feeds) -> Feeds:
         return self._forms.maps(self._session.run(feeds))
@@ -209,3 +227,8 @@ class EnlargedChecks(DefaultRuns):
 
 def _stacked(names: list[str], answers: list[Feeds]) -> Feeds:
     return {name: np.stack([a[name] for a in answers], -1) for name in names}
+
+
+def _last(found: Feeds) -> Feeds:
+    """All values as one answer; the answers are counted along the last axis."""
+    return {name: value[..., None] for name, value in found.items()}

@@ -7,7 +7,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from onnx import numpy_helper
 
 from onnx_fc2conv import cli, heads, pipeline
 from onnx_fc2conv.cli import command
-from onnx_fc2conv.model_io import writing
+from onnx_fc2conv.model_io import staging
 
 Set = Callable[[Any, str, Any], None]  #: ``monkeypatch.setattr``, or ``setattr`` in a process that ends soon
 
@@ -40,16 +39,16 @@ def swapped_axes(put: Set) -> None:
 def partial_file(put: Set) -> None:
     """The target is written before the work is done, and then the work fails."""
 
-    def broken(private: Path, target: Path, data: str | None) -> None:
-        target.write_bytes((private / target.name).read_bytes()[:100])
+    def broken(stage: Any) -> None:
+        stage.target.write_bytes(stage.model.read_bytes()[:100])
         raise OSError("disk full")
 
-    put(writing, "_publish", broken)
+    put(staging, "_publish", broken)
 
 
 def stray_file(put: Set) -> None:
     """What was written on the way stays."""
-    put(writing.shutil, "rmtree", lambda *a, **b: None)
+    put(staging.shutil, "rmtree", lambda *a, **b: None)
 
 
 def wrong_error(put: Set) -> None:

@@ -541,7 +541,7 @@ def test_an_accident_before_the_rename_leaves_nothing(
 def test_a_failed_load_of_the_written_file_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: str, runtime: str) -> None:
+    def refuse(path: str, runtime: str, read: object) -> None:
         assert runtime == "onnxruntime"
         assert Path(path).parent.parent == tmp_path
         raise fc2conv.VerificationFailed("no")

@@ -15,7 +15,7 @@ from onnx import ModelProto
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv.model_io import metadata
 
-from .test_cli import EXACT
+from ..test_cli import EXACT
 
 GIGABYTES = 5 * 2**30  #: of weights, in a file that takes no place on the disk
 CONVERTED = fc2conv.convert(EXACT, verify=False)

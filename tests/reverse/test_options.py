@@ -45,7 +45,12 @@ def test_every_option_has_a_help_in_one_line() -> None:
 
 
 def test_the_api_has_the_same_options_and_defaults() -> None:
-    written = {"report", "quiet", "revert"}  # of the command line, and a function of its own
+    written = {
+        "report",
+        "quiet",
+        "revert",
+        "share_data",
+    }  # of the command line, functions of their own, and of ``save``
     settings = {f.name: f.default for f in fields(ReverseSettings) if f.name not in written}
     parameters = list(inspect.signature(fc2conv.convolution_to_matmul).parameters.values())[1:]
     assert {p.name: p.default for p in parameters} == settings

@@ -230,7 +230,7 @@ ROWS: list[tuple[Head, Mutation, str]] = [
     (SQUARE, kernel_with_swapped_axes, "same size"),
     (MLP, lost_alpha, "same size"),
     (MLP, dropped_bias, "same size"),
-    (MLP, one_weight_off, "same size|windows"),
+    (MLP, one_weight_off, "same size|all digits|windows"),
     (MLP, backbone_weight_off, "same size"),
     (MLP, lost_relu, "same size"),
     (SOFTMAX, wrong_softmax_axis, "same size"),
