@@ -21,7 +21,7 @@ def residual(count: int, unsorted: bool = False) -> ModelProto:
         unsorted: whether the nodes stand in a random order, as some exporters leave them.
     """
     rng = np.random.default_rng(count)
-    weights = {"kernel": integers(rng, (CHANNELS, CHANNELS, 3, 3)), "fc": integers(rng, (CHANNELS * 16, 3))}
+    weights = {"kernel": small(rng, (CHANNELS, CHANNELS, 3, 3)), "fc": integers(rng, (CHANNELS * 16, 3))}
     value, nodes = "stem", [_conv("x", "stem", "stem_kernel", strides=[4, 4], pads=[0] * 4)]
     weights["stem_kernel"] = integers(rng, (CHANNELS, 3, 4, 4))
     for i in range((count - 3) // PER_BLOCK):
@@ -47,8 +47,8 @@ def many_weights(count: int) -> ModelProto:
     for node in model.graph.node:
         if node.op_type == "Conv" and node.input[1] == "kernel":
             name = f"{node.name}_weight"
-            kept.append(numpy_helper.from_array(integers(rng, (CHANNELS, CHANNELS, 3, 3)), name))
-            kept.append(numpy_helper.from_array(integers(rng, (CHANNELS,)), f"{node.name}_bias"))
+            kept.append(numpy_helper.from_array(small(rng, (CHANNELS, CHANNELS, 3, 3)), name))
+            kept.append(numpy_helper.from_array(small(rng, (CHANNELS,)), f"{node.name}_bias"))
             node.input[1] = name
             node.input.append(f"{node.name}_bias")
     del model.graph.initializer[:]
@@ -91,6 +91,11 @@ GRAPHS: dict[str, Callable[[int], ModelProto]] = {
 def integers(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Small integers, of which sums are exact in float32."""
     return rng.integers(-2, 3, shape).astype(np.float32)
+
+
+def small(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Weights with which thousands of residual blocks do not overflow."""
+    return integers(rng, shape) / np.float32(256)
 
 
 def _conv(source: str, target: str, weight: str, **attributes: Any) -> NodeProto:
