@@ -18,7 +18,7 @@ from ..places import Place
 from .exchange import Chunks
 from .moving import moved
 
-BLOCK = 2**20  #: bytes that are held at once; larger ones do not fit the cache
+BLOCK = 2**20  #: bytes at once; more do not fit the cache, and make the system look for large pages in one piece
 PAGE = 4096  #: bytes
 AT_ONCE = 2**30  #: bytes that the kernel is asked for at once
 
@@ -38,7 +38,9 @@ def write(chunks: Chunks, f: BinaryIO) -> None:
             _copy(chunk.place, f)
         else:
             for block in moved(chunk.place, chunk.place.view, chunk.elem_type):
-                f.write(block.view(np.uint8).data)
+                data = block.view(np.uint8).data
+                for start in range(0, len(data), BLOCK):
+                    f.write(data[start : start + BLOCK])
 
 
 def _copy(place: Place, target: BinaryIO) -> None:
