@@ -270,6 +270,17 @@ OTHERS = {
     "QLinearMatMul of one image without its batch axis": Lifts(
         product(f"v = Reshape(map, k)\nw = QuantizeLinear(v, a, az)\n{MATMUL}\ny = Identity(p)", k=[12], batch=1)
     ),
+    "MatMulInteger of one image whose batch axis comes back with a Transpose": Lifts(
+        spent(
+            "r = Reshape(u, d)\nm = ReduceMax <axes = [1]> (r)\nt = Transpose(m)\nq = QuantizeLinear(t, xs, xz)\n"
+            "y = MatMulInteger(q, i, xz)",
+            units=6,
+            batch=1,
+            d=[3, 2],
+            i=stored("int8", 3, 4),
+            **activations("uint8"),
+        )
+    ),
     "QLinearMatMul of a flattened quantised map": Lifts(
         product(f"q = QuantizeLinear(map, a, az)\nw = Flatten(q)\n{MATMUL}\ny = DequantizeLinear(p, c, cz)")
     ),
@@ -434,6 +445,11 @@ REFUSES = {
         product(f"{FLAT}y = com.microsoft.QGemm(w, a, az, i, s, iz)"),
         "com.microsoft.QGemm 'y'",
         "gives floating-point results",
+    ),
+    "QGemm, the result's zero point is left out": Refuses(
+        product(f"{FLAT}y = com.microsoft.QGemm(w, a, az, i, s, iz, , c)"),
+        "com.microsoft.QGemm 'y'",
+        "its scales and zero points are not all constants",
     ),
     "QGemm, C is one number": Refuses(
         product(f"{FLAT}y = com.microsoft.QGemm(w, a, az, i, s, iz, C, c, cz)", C=np.array([3], np.int32)),

@@ -162,6 +162,22 @@ FORMS: dict[str, Static] = {
         "y = Gemm(x, w, c)", {"w": (6, 5)}, {"x": ("N", 6), "c": ("N", 5)}, ops={"Conv": 1, "Add": 1}
     ),
     "a vector without a batch": Static("y = MatMul(x, w)", {"w": (6, 5)}, {"x": (6,)}, ops={"Conv": 1}),
+    "a vector without a batch, and with one behind it": Static(
+        "h = MatMul(x, w)\nr = Reshape(h, d)\ny = Gemm(r, v)",
+        {"w": (6, 5), "d": np.array([1, 5]), "v": (5, 4)},
+        {"x": (6,)},
+        ops={"Conv": 2, "Reshape": 0},
+    ),
+    "as many rows as a tensor has values that are not zero": Static(
+        "n = NonZero(x)\nt = Transpose(n)\nf = Cast <to = 1> (t)\nh = MatMul(f, w)\nr = Relu(h)\ny = MatMul(r, v)",
+        {"w": (2, 5), "v": (5, 4)},
+        ops={"Conv": 2},
+    ),
+    "a number made a matrix": Static(
+        "s = ReduceMax <keepdims = 0> (x)\nr = Reshape(s, d)\ny = MatMul(r, w)",
+        {"d": np.array([1, 1]), "w": (1, 5)},
+        ops={"Conv": 1, "Reshape": 1},
+    ),
     "a vector as its weight": Static("y = MatMul(x, w)", {"w": (6,)}, ops={"Conv": 1}),
     "einsum": Static('y = Einsum <equation = "nk,km->nm"> (x, w)', {"w": (6, 5)}, ops={"Conv": 1}),
     "einsum, a matrix for each row": Static(
@@ -329,6 +345,9 @@ FORMS: dict[str, Static] = {
     "tokens of four axes": Static(
         "y = MatMul(x, w)", {"w": (6, 5)}, {"x": ("N", 2, 3, 6)}, ops={"Conv": 1, "Transpose": 2}
     ),
+    "tokens of five axes, of any number": Static(
+        "y = MatMul(x, w)", {"w": (6, 5)}, {"x": ("N", "T", 2, 3, 6)}, ops={"Conv": 1, "Transpose": 2}
+    ),
     "tokens pooled": Static(
         "h = MatMul(x, w)\np = ReduceSum <keepdims = 0> (h, axes)\ny = MatMul(p, v)",
         {"w": (6, 5), "v": (5, 4), "axes": np.array([1])},
@@ -417,6 +436,13 @@ FORMS: dict[str, Static] = {
         {"x": ("N", "T", 6)},
         ops={"ConvInteger": 1},
     ),
+    "tokens of any number, quantised with a scale for each unit": Static(
+        "h = MatMul(x, w)\nq = QuantizeLinear <axis = 2> (h, s, z)\nd = DequantizeLinear <axis = 2> (q, s, z)\n"
+        "y = MatMul(d, v)",
+        {"w": (6, 5), "v": (5, 2), "s": np.array([1, 2, 0.5, 1, 4], np.float32), "z": integers((5,), dtype=I8)},
+        {"x": ("N", "T", 6)},
+        ops={"Conv": 2, "Reshape": 0},
+    ),
     "tokens, quantised product": Static(
         "y = QLinearMatMul(x, xs, xz, w, ws, wz, ys, yz)",
         {
@@ -431,7 +457,7 @@ FORMS: dict[str, Static] = {
         ops={"QLinearConv": 1},
     ),
     "rows without a matrix each, of six axes": Static(
-        "y = MatMul(x, w)", {"w": (6, 5)}, {"x": ("N", 2, 1, 2, 2, 6)}, ops={"Conv": 1, "Reshape": 2}
+        "y = MatMul(x, w)", {"w": (6, 5)}, {"x": ("N", 2, 3, 1, 2, 6)}, ops={"Conv": 1, "Reshape": 2}
     ),
     "quantised at run time": Static(
         "q, s, z = DynamicQuantizeLinear(x)\nh = MatMulInteger(q, w, z)\nf = Cast <to = 1> (h)\na = Mul(f, s)\n"
