@@ -362,6 +362,15 @@ FORMS: dict[str, Static] = {
         tolerance=tolerance(FLOAT, 11, 3),
     ),
     "weight on the left": Static("y = MatMul(w, x)", {"w": (5, 4)}, TOKENS, ops={"Conv": 1, "Transpose": 0}),
+    "weight on the left of four axes, of any number": Static(
+        "h = MatMul(w, x)\nr = Relu(h)\ny = MatMul(v, r)",
+        {"w": (5, 4), "v": (3, 5)},
+        {"x": ("N", "T", 4, 6)},
+        ops={"Conv": 2, "Transpose": 2, "Reshape": 0},
+    ),
+    "weight on the left of five axes, the last of any number": Static(
+        "y = MatMul(w, x)", {"w": (5, 4)}, {"x": ("N", 2, 3, 4, "T")}, ops={"Conv": 1, "Transpose": 2, "Reshape": 0}
+    ),
     "a matrix for each row": Static("y = MatMul(x, w)", {"w": (3, 6, 5)}, {"x": ("N", 3, 2, 6)}, ops={"Conv": 1}),
     "attention": Static(
         "q = MatMul(x, a)\nk = MatMul(x, b)\nv = MatMul(x, c)\nt = Transpose <perm = [0, 2, 1]> (k)\n"
@@ -536,6 +545,10 @@ NOTHING = {
     "outer product": (
         Static('y = Einsum <equation = "nk,m->nkm"> (x, w)', {"w": (5,)}),
         "Einsum 'y': .* would need a copy of its weights for each row",
+    ),
+    "a sum over tokens of any number": (
+        Static('y = Einsum <equation = "ntk,km->nm"> (x, w)', {"w": (6, 4)}, {"x": ("N", "T", 6)}),
+        "Einsum 'y': .* of a size that is not known",
     ),
     "a type without Conv": (
         Static("y = MatMul(x, w)", {"w": (6, 5)}, dtype=np.float64),
