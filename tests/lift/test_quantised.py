@@ -112,6 +112,15 @@ ACTIVATIONS = table(
         "in 1-D": Lifts(qdq("int8", window=(6,))),
         "in 3-D": Lifts(qdq("int8", window=(2, 1, 3))),
         "fixed batch": Lifts(qdq("int8", batch=3)),
+        "the two largest of 16 bits, dequantised by onnxruntime": Lifts(
+            spent(
+                f"q = {MS}QuantizeLinear(u, xs, xz)\nd = {MS}DequantizeLinear(q, xs, xz)\n"
+                "t, i = TopK <axis = 1> (d, k)\nf = Cast <to = 1> (i)\ny = Add(t, f)",
+                13,
+                k=[2],
+                **activations("uint16"),
+            )
+        ),
         "saturating": Lifts(
             spent(
                 "q = QuantizeLinear(u, xs, xz)\ny = DequantizeLinear(q, xs, xz)", xs=0.0625, xz=np.array(250, np.uint8)

@@ -439,6 +439,13 @@ FORMS: dict[str, Static] = {
         types={"x": UINT8},
         ops={"ConvInteger": 1, "Conv": 1, "Transpose": 2, "Reshape": 0},
     ),
+    "tokens of any number, quantised by onnxruntime between": Static(
+        "h = MatMul(x, w)\nq = com.microsoft.QuantizeLinear(h, s, z)\ni = MatMulInteger(q, v, z)\n"
+        "y = Cast <to = 1> (i)",
+        {"w": (6, 5), "s": np.array(0.5, np.float32), "z": np.array(9, U8), "v": integers((5, 4), dtype=U8, low=0)},
+        {"x": ("N", "T", 6)},
+        ops={"Conv": 1, "ConvInteger": 1, "Transpose": 2},
+    ),
     "tokens quantised at run time": Static(
         "q, s, z = DynamicQuantizeLinear(x)\nh = MatMulInteger(q, w, z)\nf = Cast <to = 1> (h)\ny = Mul(f, s)",
         {"w": integers((6, 5), dtype=U8, low=0)},

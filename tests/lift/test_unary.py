@@ -174,6 +174,12 @@ def test_the_ratio_of_a_dropout_stays() -> None:
     assert numpy_helper.to_array(ratio) == 0.25
 
 
+def test_a_mask_that_nobody_reads_is_not_made() -> None:
+    model = fc2conv.convert(network(spent("y, = Dropout(u)")), verify=False).model
+    (node,) = (n for n in model.graph.node if n.op_type == "Dropout")
+    assert [name for name in node.output if name] == ["y"]
+
+
 @every(LEAVES_ALONE)
 def test_leaves_alone(row: LeavesAlone) -> None:
     row.check()
