@@ -19,6 +19,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv.dtypes import tolerance
 from onnx_fc2conv.ops import FULLY_CONNECTED
+from onnx_fc2conv.shapes import PROBED_BATCHES
 from onnx_fc2conv.undo import METADATA_KEY as ORIGINAL
 
 from ..networks import MICROSOFT, RUNTIME_TYPES, assert_close, integers, session
@@ -552,6 +553,10 @@ NOTHING = {
     "outer product": (
         Static('y = Einsum <equation = "nk,m->nkm"> (x, w)', {"w": (5,)}),
         "Einsum 'y': .* would need a copy of its weights for each row",
+    ),
+    "rows that fit one batch size": (
+        Static("a = Add(x, c)\ny = MatMul(a, w)", {"c": (PROBED_BATCHES[0], 6), "w": (6, 5)}),
+        "MatMul 'y': .* the shape of its input 'a' is not known",
     ),
     "a sum over tokens of any number": (
         Static('y = Einsum <equation = "ntk,km->nm"> (x, w)', {"w": (6, 4)}, {"x": ("N", "T", 6)}),
