@@ -51,8 +51,10 @@ def rules(options: argparse.Namespace) -> int:
         options.again,
     )
     verdicts, known = campaign.run(plan), score.equivalent()
+    reasons = score.explained()
     for v in score.survivors(verdicts, known):
         print(f"survived: {v.mutant.file}:{v.mutant.first}: {v.mutant.was} => {v.mutant.now}")
+        print(f"  {reasons.get(v.mutant.name, 'not explained')}")
     print_table(score.COLUMNS, score.by_file(verdicts, known))
     print()
     print_table(score.COLUMNS, score.table(verdicts, known))

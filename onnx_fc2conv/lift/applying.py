@@ -25,7 +25,6 @@ def applied(rewriter: Rewriter, start: Op, operands: list[Operand], plan: Plan) 
     """
     op = rewriter.op
     rule = rule_for(op, start)
-    op.refuse_if(op.captured, "contains a subgraph that reads the head")
     entry = RULES[op.kind]
     operands = list(operands)
     for i, operand in enumerate(operands):

@@ -50,14 +50,13 @@ def _labels(op: Rewriter, operands: tuple[Operand, ...]) -> tuple[list[str], str
     ranks = [x.rank if isinstance(x, Windowed) else len(x.shape) if isinstance(x, Array) else 0 for x in operands]
     unused = [c for c in ascii_letters if c not in equation]
     width = max([rank - len(t) + 3 for t, rank in zip(terms, ranks, strict=True) if "..." in t], default=0)
-    hidden = "".join(unused[:width])
+    hidden = "".join(unused[:width])  # the same for all: every ellipsis stands for as many axes
     if not arrow:
         named = left.replace("...", "").replace(",", "")
         right = ("..." if "..." in left else "") + "".join(sorted(c for c in set(named) if named.count(c) == 1))
     written = []
     for term, rank in zip(terms, ranks, strict=True):
-        here = rank - len(term) + 3 if "..." in term else 0
-        written.append(term.replace("...", hidden[width - here :]))
+        written.append(term.replace("...", hidden))
         op.refuse_if(len(written[-1]) != rank, f"its equation '{equation}' does not fit its operands")
         op.refuse_if(len(set(written[-1])) != rank, f"its equation '{equation}' takes a diagonal")
     return written, right.replace("...", hidden)

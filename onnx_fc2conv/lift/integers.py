@@ -65,7 +65,7 @@ class Dequantised:
 def dequantised(op: Rewriter, array: Array) -> Dequantised | None:
     """How a constant is stored as integers, or ``None`` if it is not."""
     made_by = op.producer(array.name)
-    swapped = made_by is not None and made_by.op_type == "Transpose" and made_by.standard
+    swapped = made_by is not None and made_by.kind == "Transpose"
     if made_by is not None and swapped:
         swapped = made_by.attr("perm", [1, 0]) == [1, 0]
         made_by = op.producer(made_by.inputs[0]) if swapped else None

@@ -53,8 +53,8 @@ def lift_conv(op: Rewriter, x: Operand, weight: Operand, bias: Operand = None) -
 def lift_fused_conv(op: Rewriter, x: Operand, weight: Operand, bias: Operand = None, added: Operand = None) -> Windowed:
     """Lift a Conv with its activation."""
     op.refuse_if(added is not None, "adds another value")
-    single = isinstance(weight, Array) and prod(weight.shape[2:]) == 1
-    op.refuse_if(not single, "its kernel reaches beyond the position")
+    wide = isinstance(weight, Array) and prod(weight.shape[2:]) != 1
+    op.refuse_if(wide, "its kernel reaches beyond the position")
     names = ACTIVATIONS.get(op.attr("activation", ""), ())
     return activated(
         op, lift_conv(op, x, weight, bias), dict(zip(names, op.attr("activation_params", ()), strict=False))

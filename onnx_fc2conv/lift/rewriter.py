@@ -20,7 +20,11 @@ from .windows import conv_attrs, of_cell
 
 Operand = Windowed | Array | Repeated | RunTime | Side | None
 
-FIXED_TYPES = {"tensor(bool)": TensorProto.BOOL, "tensor(int64)": TensorProto.INT64}
+FIXED_TYPES = {
+    "tensor(bool)": TensorProto.BOOL,
+    "tensor(int32)": TensorProto.INT32,
+    "tensor(int64)": TensorProto.INT64,
+}
 
 
 class Rewriter:

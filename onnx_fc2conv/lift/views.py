@@ -70,7 +70,7 @@ def transpose(op: Rewriter, x: Windowed, perm: list[int]) -> Windowed:
 
 def one_image(op: Rewriter, x: Windowed) -> Windowed:
     """Where there is one image and its batch axis was lost sight of, a first axis of size 1 is as good as one."""
-    if x.layout.before is not None or x.features[:1] != (1,):
+    if x.features[:1] != (1,):
         return x
     if x.unread is not None:
         return x.reordered(x.unread.order[0]).placed(Layout())

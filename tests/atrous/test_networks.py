@@ -164,6 +164,13 @@ EXACT: dict[str, tuple[str, tuple[int, ...], dict[str, Any], Any]] = {
         {"w1": (2, 1, 3, 3), "fc": (2, 2), "bias": (2,)},
         2,
     ),
+    "sum of magnitudes over the window, opset 18": (
+        "map = Conv<strides = [4, 4]>(x, w1)\n p = GlobalLpPool<p = 1>(map)\n f = Flatten(p)\n"
+        "y = Gemm<transB = 1>(f, fc)",
+        (1, 16, 12),
+        {"w1": (2, 1, 3, 3), "fc": (2, 2)},
+        2,
+    ),
     "flattened vector itself": (
         "map = Conv<strides = [2, 2]>(x, w1)\n f = Flatten(map)\n n = Mul(f, f)\n y = Gemm<transB = 1>(n, fc)",
         (1, 8, 6),
@@ -197,7 +204,7 @@ EXACT: dict[str, tuple[str, tuple[int, ...], dict[str, Any], Any]] = {
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_networks(name: str) -> None:
     text, image, weights, stride = EXACT[name]
-    model = built(text, image, weights, 9 if "opset 9" in name else 17)
+    model = built(text, image, weights, int(name.partition("opset ")[2] or 17))
     rank = len(image) - 1
     steps = stride if isinstance(stride, tuple) else (stride,) * rank
     result = fc2conv.convert(model, stride=stride)

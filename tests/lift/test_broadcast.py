@@ -108,6 +108,10 @@ LIFTS = table(
         for op in ("Max", "Min", "Sum", "Mean")
         for o in (7, 8)
     },
+    {
+        f"{op} at opset 8, with a constant": Lifts(spent(f"y = {op}(u, c)", 8, c=(4,)))
+        for op in ("Max", "Min", "Sum", "Mean")
+    },
     {f"{op} of one operand": Lifts(spent(f"y = {op}(u)")) for op in ("Max", "Min", "Sum", "Mean")},
     {
         f"{op} of five operands": Lifts(
@@ -290,6 +294,14 @@ REFUSES = {
     "rows that are no batch": Refuses(
         spent("y = Add(u, c)", c=(5, 4)), "Add 'y'", "its constant 'c' has 5 rows and would repeat the image"
     ),
+    **{
+        f"a column for each of {n} images": Refuses(
+            spent("t = Transpose(u)\ny = Add(t, c)", batch=n, c=(4, n)),
+            "Add 'y'",
+            "its constant 'c' has a row for each of several images",
+        )
+        for n in (2, 3)
+    },
     "a vector on rank 1": Refuses(
         spent("s = ReduceMax <axes = [1], keepdims = 0> (u)\ny = Add(s, c)", batch=1, c=(3,)),
         "Add 'y'",
@@ -361,7 +373,9 @@ def test_leaves_alone(row: LeavesAlone) -> None:
 
 @pytest.mark.parametrize(
     ("op_type", "constant", "convs"),
-    [("Mul", c, 2) for c in ((), (1,), (1, 1), PER_CHANNEL, (12,))] + [("Max", PER_CHANNEL, 2), ("Max", (12,), 3)],
+    [("Mul", c, 2) for c in ((), (1,), (1, 1), PER_CHANNEL, (12,))]
+    + [("Max", c, 2) for c in ((), (1, 1), PER_CHANNEL)]
+    + [("Max", (12,), 3)],
     ids=str,
 )
 def test_only_a_constant_per_feature_that_no_fc_takes_in_costs_a_conv(

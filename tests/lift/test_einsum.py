@@ -176,6 +176,12 @@ LIFTS = table(
         for batch in ("N", 1, 3)
     },
     {
+        f"two values of one image: {name}": Lifts(
+            spent(f'{ROWS}y = Einsum <equation = "{e}"> (a, b)', batch=1, **{**OF_ROWS, "s": [3, 4], "t": [2, 4]})
+        )
+        for name, e in {"scores": "rk,sk->rs", "outer": "rk,sl->slrk"}.items()
+    },
+    {
         f"one value: {name}": Lifts(spent(f'{ROWS}y = Einsum <equation = "{e}"> (a)', **OF_ROWS))
         for name, e in ALONE.items()
     },
@@ -259,6 +265,10 @@ REASONS = {
     "merged rows among values": (einsum("rk,rk->rk", "r, r", s=[-1, 4]), "reads rows of several images"),
     "a diagonal": (einsum("nkk->nk", "r", units=9, s=[0, 3, 3]), "its equation 'nkk->nk' takes a diagonal"),
     "a diagonal of the constant": (einsum("nrk,kk->nrk", M=(4, 4)), "its equation 'nrk,kk->nrk' takes a diagonal"),
+    "ellipses of different lengths": (
+        einsum("n...k,...km->n...m", s=[0, 3, 2, 2], M=(2, 2, 5)),
+        "its equation 'n...k,...km->n...m' does not fit its operands",
+    ),
     "too few labels": (einsum("nk,km->nm", M=(4, 5)), "its equation 'nk,km->nm' does not fit its operands"),
     "too many labels": (einsum("nark,km->narm", M=(4, 5)), "does not fit its operands"),
     "float64": (

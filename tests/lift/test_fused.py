@@ -184,6 +184,16 @@ REFUSES = {
         f"{FUSED_MATMUL} 'y'",
         "transposes a stack of constant matrices",
     ),
+    "FusedConv with a kernel computed from the image": Refuses(
+        spent(
+            'r = Reshape(u, s)\nk = Reshape(u, e)\ny = com.microsoft.FusedConv <activation = "Relu"> (r, k)',
+            s=[0, 4, 1, 1],
+            e=[1, 4, 1, 1],
+            batch=1,
+        ),
+        "com.microsoft.FusedConv 'y'",
+        "its weight or bias depends on the image",
+    ),
     "FusedConv with a kernel": Refuses(
         spent(
             'r = Reshape(u, s)\ny = com.microsoft.FusedConv <activation = "Relu"> (r, K)',

@@ -136,6 +136,15 @@ INTEGERS = table(
         "QLinearSoftmax of unread values": Lifts(
             quantised(f"p = {MS}QLinearSoftmax <axis = -1, opset = 13> (w, {A}, {Y})", first=True, **TO_256)
         ),
+        "QLinearSoftmax of unread values that another operator made": Lifts(
+            quantised(
+                f"x2 = {MS}QLinearSigmoid(w, {A}, d, cz)\n"
+                f"p = {MS}QLinearSoftmax <axis = -1, opset = 13> (x2, d, cz, {Y})",
+                first=True,
+                d=0.0078125,
+                **TO_256,
+            )
+        ),
         "QLinearSoftmax of rows": Lifts(
             quantised(
                 f"r = Reshape(w, s)\nt = {MS}QLinearSoftmax <axis = -1, opset = 13> (r, {A}, {Y})\np = Flatten(t)",

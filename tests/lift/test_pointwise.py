@@ -210,6 +210,17 @@ REFUSES = {
         "Conv 'it'",
         "its weight or bias depends on the image",
     ),
+    "a bias computed from the image": Refuses(
+        spent(
+            "r = Reshape(u, d)\nb = Reshape(u, e)\n[it] y = Conv(r, K, b)",
+            d=[0, 4, 1, 1],
+            e=[4],
+            K=(4, 4, 1, 1),
+            batch=1,
+        ),
+        "Conv 'it'",
+        "its weight or bias depends on the image",
+    ),
     "one pooled axis of two": Refuses(
         head(
             "p = ReduceMax <axes = [3]> (map)\nc = Conv(p, K)\nt = Flatten(c)\ny = MatMul(t, M)",

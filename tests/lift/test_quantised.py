@@ -112,6 +112,15 @@ ACTIVATIONS = table(
         "in 1-D": Lifts(qdq("int8", window=(6,))),
         "in 3-D": Lifts(qdq("int8", window=(2, 1, 3))),
         "fixed batch": Lifts(qdq("int8", batch=3)),
+        "the two largest of 16 bits, dequantised by onnxruntime": Lifts(
+            spent(
+                f"q = {MS}QuantizeLinear(u, xs, xz)\nd = {MS}DequantizeLinear(q, xs, xz)\n"
+                "t, i = TopK <axis = 1> (d, k)\nf = Cast <to = 1> (i)\ny = Add(t, f)",
+                13,
+                k=[2],
+                **activations("uint16"),
+            )
+        ),
         "saturating": Lifts(
             spent(
                 "q = QuantizeLinear(u, xs, xz)\ny = DequantizeLinear(q, xs, xz)", xs=0.0625, xz=np.array(250, np.uint8)
@@ -269,6 +278,17 @@ OTHERS = {
     "QLinearMatMul in 3-D": Lifts(product(f"{FLAT}{MATMUL}\ny = Identity(p)", window=(2, 1, 3))),
     "QLinearMatMul of one image without its batch axis": Lifts(
         product(f"v = Reshape(map, k)\nw = QuantizeLinear(v, a, az)\n{MATMUL}\ny = Identity(p)", k=[12], batch=1)
+    ),
+    "MatMulInteger of one image whose batch axis comes back with a Transpose": Lifts(
+        spent(
+            "r = Reshape(u, d)\nm = ReduceMax <axes = [1]> (r)\nt = Transpose(m)\nq = QuantizeLinear(t, xs, xz)\n"
+            "y = MatMulInteger(q, i, xz)",
+            units=6,
+            batch=1,
+            d=[3, 2],
+            i=stored("int8", 3, 4),
+            **activations("uint8"),
+        )
     ),
     "QLinearMatMul of a flattened quantised map": Lifts(
         product(f"q = QuantizeLinear(map, a, az)\nw = Flatten(q)\n{MATMUL}\ny = DequantizeLinear(p, c, cz)")
@@ -434,6 +454,11 @@ REFUSES = {
         product(f"{FLAT}y = com.microsoft.QGemm(w, a, az, i, s, iz)"),
         "com.microsoft.QGemm 'y'",
         "gives floating-point results",
+    ),
+    "QGemm, the result's zero point is left out": Refuses(
+        product(f"{FLAT}y = com.microsoft.QGemm(w, a, az, i, s, iz, , c)"),
+        "com.microsoft.QGemm 'y'",
+        "its scales and zero points are not all constants",
     ),
     "QGemm, C is one number": Refuses(
         product(f"{FLAT}y = com.microsoft.QGemm(w, a, az, i, s, iz, C, c, cz)", C=np.array([3], np.int32)),

@@ -19,6 +19,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 import onnx_fc2conv as fc2conv
 from onnx_fc2conv.dtypes import tolerance
 from onnx_fc2conv.ops import FULLY_CONNECTED
+from onnx_fc2conv.shapes import PROBED_BATCHES
 from onnx_fc2conv.undo import METADATA_KEY as ORIGINAL
 
 from ..networks import MICROSOFT, RUNTIME_TYPES, assert_close, integers, session
@@ -162,6 +163,22 @@ FORMS: dict[str, Static] = {
         "y = Gemm(x, w, c)", {"w": (6, 5)}, {"x": ("N", 6), "c": ("N", 5)}, ops={"Conv": 1, "Add": 1}
     ),
     "a vector without a batch": Static("y = MatMul(x, w)", {"w": (6, 5)}, {"x": (6,)}, ops={"Conv": 1}),
+    "a vector without a batch, and with one behind it": Static(
+        "h = MatMul(x, w)\nr = Reshape(h, d)\ny = Gemm(r, v)",
+        {"w": (6, 5), "d": np.array([1, 5]), "v": (5, 4)},
+        {"x": (6,)},
+        ops={"Conv": 2, "Reshape": 0},
+    ),
+    "as many rows as a tensor has values that are not zero": Static(
+        "n = NonZero(x)\nt = Transpose(n)\nf = Cast <to = 1> (t)\nh = MatMul(f, w)\nr = Relu(h)\ny = MatMul(r, v)",
+        {"w": (2, 5), "v": (5, 4)},
+        ops={"Conv": 2},
+    ),
+    "a number made a matrix": Static(
+        "s = ReduceMax <keepdims = 0> (x)\nr = Reshape(s, d)\ny = MatMul(r, w)",
+        {"d": np.array([1, 1]), "w": (1, 5)},
+        ops={"Conv": 1, "Reshape": 1},
+    ),
     "a vector as its weight": Static("y = MatMul(x, w)", {"w": (6,)}, ops={"Conv": 1}),
     "einsum": Static('y = Einsum <equation = "nk,km->nm"> (x, w)', {"w": (6, 5)}, ops={"Conv": 1}),
     "einsum, a matrix for each row": Static(
@@ -329,6 +346,9 @@ FORMS: dict[str, Static] = {
     "tokens of four axes": Static(
         "y = MatMul(x, w)", {"w": (6, 5)}, {"x": ("N", 2, 3, 6)}, ops={"Conv": 1, "Transpose": 2}
     ),
+    "tokens of five axes, of any number": Static(
+        "y = MatMul(x, w)", {"w": (6, 5)}, {"x": ("N", "T", 2, 3, 6)}, ops={"Conv": 1, "Transpose": 2}
+    ),
     "tokens pooled": Static(
         "h = MatMul(x, w)\np = ReduceSum <keepdims = 0> (h, axes)\ny = MatMul(p, v)",
         {"w": (6, 5), "v": (5, 4), "axes": np.array([1])},
@@ -343,6 +363,15 @@ FORMS: dict[str, Static] = {
         tolerance=tolerance(FLOAT, 11, 3),
     ),
     "weight on the left": Static("y = MatMul(w, x)", {"w": (5, 4)}, TOKENS, ops={"Conv": 1, "Transpose": 0}),
+    "weight on the left of four axes, of any number": Static(
+        "h = MatMul(w, x)\nr = Relu(h)\ny = MatMul(v, r)",
+        {"w": (5, 4), "v": (3, 5)},
+        {"x": ("N", "T", 4, 6)},
+        ops={"Conv": 2, "Transpose": 2, "Reshape": 0},
+    ),
+    "weight on the left of five axes, the last of any number": Static(
+        "y = MatMul(w, x)", {"w": (5, 4)}, {"x": ("N", 2, 3, 4, "T")}, ops={"Conv": 1, "Transpose": 2, "Reshape": 0}
+    ),
     "a matrix for each row": Static("y = MatMul(x, w)", {"w": (3, 6, 5)}, {"x": ("N", 3, 2, 6)}, ops={"Conv": 1}),
     "attention": Static(
         "q = MatMul(x, a)\nk = MatMul(x, b)\nv = MatMul(x, c)\nt = Transpose <perm = [0, 2, 1]> (k)\n"
@@ -411,11 +440,25 @@ FORMS: dict[str, Static] = {
         types={"x": UINT8},
         ops={"ConvInteger": 1, "Conv": 1, "Transpose": 2, "Reshape": 0},
     ),
+    "tokens of any number, quantised by onnxruntime between": Static(
+        "h = MatMul(x, w)\nq = com.microsoft.QuantizeLinear(h, s, z)\ni = MatMulInteger(q, v, z)\n"
+        "y = Cast <to = 1> (i)",
+        {"w": (6, 5), "s": np.array(0.5, np.float32), "z": np.array(9, U8), "v": integers((5, 4), dtype=U8, low=0)},
+        {"x": ("N", "T", 6)},
+        ops={"Conv": 1, "ConvInteger": 1, "Transpose": 2},
+    ),
     "tokens quantised at run time": Static(
         "q, s, z = DynamicQuantizeLinear(x)\nh = MatMulInteger(q, w, z)\nf = Cast <to = 1> (h)\ny = Mul(f, s)",
         {"w": integers((6, 5), dtype=U8, low=0)},
         {"x": ("N", "T", 6)},
         ops={"ConvInteger": 1},
+    ),
+    "tokens of any number, quantised with a scale for each unit": Static(
+        "h = MatMul(x, w)\nq = QuantizeLinear <axis = 2> (h, s, z)\nd = DequantizeLinear <axis = 2> (q, s, z)\n"
+        "y = MatMul(d, v)",
+        {"w": (6, 5), "v": (5, 2), "s": np.array([1, 2, 0.5, 1, 4], np.float32), "z": integers((5,), dtype=I8)},
+        {"x": ("N", "T", 6)},
+        ops={"Conv": 2, "Reshape": 0},
     ),
     "tokens, quantised product": Static(
         "y = QLinearMatMul(x, xs, xz, w, ws, wz, ys, yz)",
@@ -431,7 +474,7 @@ FORMS: dict[str, Static] = {
         ops={"QLinearConv": 1},
     ),
     "rows without a matrix each, of six axes": Static(
-        "y = MatMul(x, w)", {"w": (6, 5)}, {"x": ("N", 2, 1, 2, 2, 6)}, ops={"Conv": 1, "Reshape": 2}
+        "y = MatMul(x, w)", {"w": (6, 5)}, {"x": ("N", 2, 3, 1, 2, 6)}, ops={"Conv": 1, "Reshape": 2}
     ),
     "quantised at run time": Static(
         "q, s, z = DynamicQuantizeLinear(x)\nh = MatMulInteger(q, w, z)\nf = Cast <to = 1> (h)\na = Mul(f, s)\n"
@@ -510,6 +553,14 @@ NOTHING = {
     "outer product": (
         Static('y = Einsum <equation = "nk,m->nkm"> (x, w)', {"w": (5,)}),
         "Einsum 'y': .* would need a copy of its weights for each row",
+    ),
+    "rows that fit one batch size": (
+        Static("a = Add(x, c)\ny = MatMul(a, w)", {"c": (PROBED_BATCHES[0], 6), "w": (6, 5)}),
+        "MatMul 'y': .* the shape of its input 'a' is not known",
+    ),
+    "a sum over tokens of any number": (
+        Static('y = Einsum <equation = "ntk,km->nm"> (x, w)', {"w": (6, 4)}, {"x": ("N", "T", 6)}),
+        "Einsum 'y': .* of a size that is not known",
     ),
     "a type without Conv": (
         Static("y = MatMul(x, w)", {"w": (6, 5)}, dtype=np.float64),

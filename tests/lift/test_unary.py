@@ -114,7 +114,6 @@ LIFTS = table(
         "Dropout's mask, opset 10": Lifts(spent("y, mask = Dropout(u)", 10, outputs="y mask"), steady="mask"),
         "Dropout's mask, opset 17": Lifts(spent("y, mask = Dropout(u)", outputs="y mask"), steady="mask"),
         "Dropout's mask is read": Lifts(unread("d, mask = Dropout(v)\nf = Cast <to = 1> (mask)\nt = Add(d, f)")),
-        "Dropout's mask has no name": Lifts(unread("t, = Dropout(v)")),
         "Dropout's mask of the unread vector": Lifts(unread("t, mask = Dropout(v)", outputs="y mask"), steady="mask"),
         "flags of the unread vector are an output": Lifts(
             unread("g = Greater(v, zero)\nt = Cast <to = 1> (g)", outputs="y g", zero=0.0)
@@ -172,6 +171,13 @@ def test_the_ratio_of_a_dropout_stays() -> None:
     (node,) = (n for n in model.graph.node if n.op_type == "Dropout")
     ratio = next(t for t in model.graph.initializer if t.name == node.input[1])
     assert numpy_helper.to_array(ratio) == 0.25
+
+
+def test_a_mask_without_a_name_is_not_made() -> None:
+    original = network(spent("y = Dropout(u)"))
+    original.graph.node[-1].output.append("")
+    (node,) = (n for n in fc2conv.convert(original).model.graph.node if n.op_type == "Dropout")
+    assert [name for name in node.output if name] == ["y"]
 
 
 @every(LEAVES_ALONE)

@@ -364,6 +364,7 @@ GONE: dict[str, tuple[str, int, dict[str, Any]]] = {
     "to a scalar": ("r = ReduceMax <axes = [1]> (u)\ny = Squeeze(r)", 13, {}),
     "a scalar, and back": ("r = ReduceMax <axes = [1]> (u)\nq = Squeeze(r)\ny = Reshape(q, d)", 13, {"d": [1, 1]}),
     "Expand adds an axis": ("y = Expand(u, d)", 13, {"d": [2, 1, 6]}),
+    "Expand repeats the one image": ("y = Expand(u, d)", 13, {"d": [2, 6]}),
     "Expand of a vector": ("r = Reshape(u, d)\ny = Expand(r, e)", 13, {"d": [6], "e": [3, 6]}),
     "all of the middle values are outputs": (
         "r = Reshape(u, d)\nq = Reshape(r, e)\ny = Transpose(q)",
@@ -578,6 +579,11 @@ REFUSES = {
     ),
     "Expand adds an axis in front of rows": Refuses(
         spent("r = Reshape(u, d)\ny = Expand(r, e)", d=[-1, 2], e=[3, 1, 1]),
+        "Expand 'y'",
+        "repeats rows of several images",
+    ),
+    "Expand adds an axis in front of rows, of their number": Refuses(
+        spent("r = Reshape(u, d)\ny = Expand(r, e)", batch=3, d=[-1, 2], e=[6, 1, 1]),
         "Expand 'y'",
         "repeats rows of several images",
     ),

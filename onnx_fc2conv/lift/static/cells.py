@@ -171,11 +171,12 @@ def _in_order(op: CellRewriter, x: Windowed, unread: Unread) -> tuple[str, list[
     dims = [unread.channels, *unread.window]
     positions = np.arange(unread.size).reshape(dims)
     listed = unread.order.ravel()
-    if np.array_equal(listed, positions.ravel()):
-        return x.tensor, dims
-    if np.array_equal(listed, np.moveaxis(positions, 0, -1).ravel()):
-        perm = [0, *range(2, 1 + len(dims)), 1]
-        return op.emit("Transpose", x, perm=perm), [*dims[1:], dims[0]]
+    others = list(range(2, 1 + len(dims)))
+    for place in range(len(dims)):  # where the channels belong; a Transpose is right whatever the axes' sizes are
+        moved = np.moveaxis(positions, 0, place)
+        if np.array_equal(listed, moved.ravel()):
+            perm = [0, *others[:place], 1, *others[place:]]
+            return _transposed(op, x.tensor, perm), list(moved.shape)
     flat = op.shaped(x.tensor, [0, unread.size]) if unread.window else x.tensor
     return op.emit("Gather", flat, op.constant(listed.astype(np.int64), "order"), axis=1), [listed.size]
 

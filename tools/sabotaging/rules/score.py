@@ -11,13 +11,23 @@ from .campaign import Verdict
 from .trial import SURVIVED
 
 EQUIVALENT = Path(__file__).with_name("equivalent.json")
+EXPLAINED = Path(__file__).with_name("survivors.json")
 Z = 1.96  #: of a normal distribution, for 95 %
 COLUMNS = ("code", "mutants", "equivalent", "killed", "survived", "score", "95 % interval")
 
 
 def equivalent() -> dict[str, str]:
     """Mutants that no test can notice, and why: name -> reason."""
-    return {row["mutant"]: row["why"] for row in json.loads(EQUIVALENT.read_text())}
+    return _reasons(EQUIVALENT)
+
+
+def explained() -> dict[str, str]:
+    """Survivors that a test could notice, and why it need not; they count as survivors: name -> reason."""
+    return _reasons(EXPLAINED)
+
+
+def _reasons(path: Path) -> dict[str, str]:
+    return {row["mutant"]: row["why"] for row in json.loads(path.read_text())}
 
 
 def interval(killed: int, judged: int) -> tuple[float, float]:
@@ -31,7 +41,7 @@ def interval(killed: int, judged: int) -> tuple[float, float]:
 
 
 def survivors(verdicts: Iterable[Verdict], known: dict[str, str]) -> list[Verdict]:
-    """Those that were not noticed and that nobody has explained."""
+    """Those that were not noticed and that are not known to be equivalent."""
     return [v for v in verdicts if v.result == SURVIVED and v.mutant.name not in known]
 
 
