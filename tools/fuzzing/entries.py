@@ -127,7 +127,9 @@ def tokens(d: Draft, x: Value) -> Value | None:
 
 @entry
 def rows_of_channels(d: Draft, x: Value) -> Value | None:
-    """One row for each channel."""
+    """One row for each channel; along one axis that is the map itself, which nothing has flattened yet."""
+    if len(x.dims) == 2:
+        return None
     c, cells = x.dims[0], math.prod(x.dims[1:])
     made = d.put("Reshape", x, d.vector(0, c, cells))
     return d.value(x, made, (c, cells))
