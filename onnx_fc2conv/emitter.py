@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from .errors import Unliftable
 from .ops import Array, Model, Op
 from .rewrite import Rewrite
 
@@ -153,7 +154,13 @@ class Emitter:
     # -- constants -----------------------------------------------------------------------------------------------------
 
     def ints(self, values: Sequence[int], hint: str) -> str:
-        """A constant list of whole numbers; equal ones are shared."""
+        """A constant list of whole numbers; equal ones are shared.
+
+        Raises:
+            Unliftable: one of them fits no tensor, because an attribute of the node is absurd.
+        """
+        if any(abs(n) >= 2**63 for n in values):
+            raise Unliftable("its attributes lead to numbers that no tensor holds", str(self._op))
         return self.constant(np.array(list(values), np.int64), hint, ("ints", *values))
 
     def constant(self, values: np.ndarray, hint: str, key: tuple[Any, ...] | None = None) -> str:
