@@ -18,6 +18,8 @@ from ..settings import Size
 from .inputs import SCALES, SEED, Images
 from .session import Feeds, RuntimeRefusal, Session
 
+MOST_VALUES = 2**40  #: of one input; no memory holds more, and numpy does not say so
+
 SIZES: tuple[Size, ...] = (
     (7,),
     (32,),
@@ -91,6 +93,8 @@ class Inputs(Images):
         return feeds
 
     def _drawn(self, name: str, dims: Sequence[int], elem_type: int, fine: float = 0.0) -> np.ndarray:
+        if prod(dims) > MOST_VALUES:
+            raise MemoryError(f"input '{name}' is declared as {list(dims)}")
         dtype = dtypes.numpy_type(elem_type)
         if dtype.kind == "b":
             return np.asarray(self._rng.integers(0, 2, dims), dtype)
