@@ -157,6 +157,8 @@ def _write(proto: ModelProto, folder: str, stage: _Stage, external: bool) -> Non
                 write(out.chunks, f)
                 _sync(f)
         chunks = spliced(out.proto)
+        if length_of(chunks) > PROTOBUF_LIMIT:  # lists of numbers that no data file can hold
+            raise UsageError(f"cannot write '{stage.target}': it has more than 2 GiB that cannot be external data")
     with open(stage.model, "wb") as f:
         write(chunks, f)
         _sync(f)

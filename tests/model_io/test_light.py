@@ -273,3 +273,15 @@ def test_weights_never_come_into_memory(
     expected = fc2conv.convert(model, verify=False).model
     found = onnx.load(tmp_path / "out.onnx")
     assert list(found.graph.initializer) == list(expected.graph.initializer)
+
+
+def test_a_file_that_protobuf_could_not_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists of numbers stay in the model: they are no bytes that a data file could have."""
+    light_ = model_io.parse(saved(everywhere(), tmp_path / "m.onnx"))
+    monkeypatch.setattr("onnx_fc2conv.model_io.staging.PROTOBUF_LIMIT", 500)
+    with (
+        pytest.raises(fc2conv.UsageError, match="more than 2 GiB that cannot be external data"),
+        model_io.staged(model_io.Target.of(tmp_path / "out.onnx"), light_, str(tmp_path)),
+    ):
+        pass
+    assert os.listdir(tmp_path) == ["m.onnx"]
