@@ -185,14 +185,7 @@ class Emitter:
             return array.name
         key = ("dims", array.name, *dims)
         if key not in self._made:
-            if array.tensor is not None:
-                tensor = TensorProto()
-                tensor.CopyFrom(array.tensor)
-                del tensor.dims[:]
-                tensor.dims.extend(dims)
-            else:
-                tensor = numpy_helper.from_array(array.values.reshape(tuple(dims)))
-            self._made[key] = self._add(tensor, array.name)
+            self._made[key] = self._add(array.with_dims(dims), array.name)
         return self._made[key]
 
     def large(self, make: Callable[[], np.ndarray], hint: str) -> str:

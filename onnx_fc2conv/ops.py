@@ -76,6 +76,16 @@ class Array:
         """A constant of the model; external data is looked for in ``folder``."""
         return cls(tensor.name, tuple(tensor.dims), tensor.data_type, partial(read, tensor, folder), tensor)
 
+    def with_dims(self, dims: Iterable[int]) -> onnx.TensorProto:
+        """A tensor with other dims and the same bytes, which are not read where they are stored."""
+        if self.tensor is None:
+            return onnx.numpy_helper.from_array(self.values.reshape(tuple(dims)))
+        tensor = onnx.TensorProto()
+        tensor.CopyFrom(self.tensor)
+        del tensor.dims[:]
+        tensor.dims.extend(dims)
+        return tensor
+
     def ints(self) -> list[int]:
         """The values as a flat list of Python ints (axes, sizes, indices)."""
         return [int(v) for v in np.ravel(self.values)]

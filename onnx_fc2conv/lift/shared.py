@@ -73,13 +73,7 @@ class Shared:
             return array.name
         key = ("dims", array.name, tuple(dims))
         if key not in self.made:
-            if array.tensor is not None:
-                tensor = TensorProto()
-                tensor.CopyFrom(array.tensor)
-                del tensor.dims[:]
-                tensor.dims.extend(dims)
-            else:
-                tensor = numpy_helper.from_array(array.values.reshape(dims))
+            tensor = array.with_dims(dims)
             self._add(tensor, array.name, key)
             if array.tensor is not None:
                 self.rewrite.same_bytes.add(tensor.name)
