@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from .errors import Contradiction, PositionDependent, Unliftable
+from .places import Version
 from .tensors import read
 
 UNARY = frozenset(
@@ -182,6 +184,7 @@ class Model:
         inputs: graph inputs without those that are initializers.
         opset: version of the default domain.
         sorted: whether the file's own node order was topological.
+        data_files: those with its external data, as they were when it was read; none for a model made from another.
     """
 
     proto: onnx.ModelProto
@@ -191,6 +194,7 @@ class Model:
     inputs: list[onnx.ValueInfoProto]
     opset: int
     sorted: bool
+    data_files: dict[Path, Version] = field(default_factory=dict)
 
     @property
     def outputs(self) -> list[str]:

@@ -76,7 +76,13 @@ def _converted(source: Any, settings: Settings, progress: Progress = no_progress
         outcome = _checked(conversion, conversion.proto, model.folder, progress, sizes)
     report = build(conversion, sizes, outcome, hand_over(conversion, conversion.proto, sizes), found)
     return Result(
-        conversion.proto, report, conversion.geometry, folder=model.folder, source=source, runtime=settings.runtime
+        conversion.proto,
+        report,
+        conversion.geometry,
+        folder=model.folder,
+        data_files=model.data_files,
+        source=source,
+        runtime=settings.runtime,
     )
 
 

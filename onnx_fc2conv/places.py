@@ -21,6 +21,7 @@ from .errors import UnreadableModel
 
 LARGE = 2**16  #: bytes; smaller tensors are brought into memory when a model is read
 KEY = f"onnx_fc2conv.{secrets.token_hex(16)}"  #: of the entry; drawn anew in every process, so that no file has it
+Version = tuple[int, int]  #: size and time of a file (bytes, nanoseconds)
 RAW_DATA = TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
 FLAT = tuple(
     TensorProto.DESCRIPTOR.fields_by_name[name].number for name in ("float_data", "double_data")
@@ -66,7 +67,7 @@ class Place:
         path: the file.
         offset, length: in bytes.
         field: number of the field of the TensorProto that they are, in a model file; 0 in a data file.
-        version: size and time of the file when it was looked at (bytes, nanoseconds).
+        version: of the file when it was looked at.
         view: how they are listed, if not as they are stored.
         said: the tensor says in so many words that its values are in it, as some writers have it.
     """
@@ -75,7 +76,7 @@ class Place:
     offset: int
     length: int
     field: int = 0
-    version: tuple[int, int] | None = None
+    version: Version | None = None
     view: View | None = None
     said: bool = False
 
@@ -195,6 +196,6 @@ def put(tensor: TensorProto, place: Place) -> None:
     tensor.external_data.add(key=KEY, value=json.dumps(asdict(place)))
 
 
-def version_of(status: os.stat_result) -> tuple[int, int]:
+def version_of(status: os.stat_result) -> Version:
     """What tells that a file is not the one that was read."""
     return status.st_size, status.st_mtime_ns

@@ -59,7 +59,14 @@ def to_matmul(
     proto = _assembled(read, lowering)
     outcome = _checked(read, lowering, proto, settings, progress) if settings.verify else None
     report = _report(read, lowering, settings, outcome)
-    return Reversed(proto, report, folder=given.folder, source=source, runtime=settings.runtime)
+    return Reversed(
+        proto,
+        report,
+        folder=given.folder,
+        data_files=given.data_files,
+        source=source,
+        runtime=settings.runtime,
+    )
 
 
 def inspect(source: Any, settings: ReverseSettings, announce: Announce = _announce_nothing) -> ReverseReport:

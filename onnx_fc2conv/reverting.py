@@ -34,7 +34,14 @@ def revert(source: Any, settings: ReverseSettings, progress: Progress = no_progr
     restored = _restored(given, settings)
     outcome = _checked(given, name, restored, settings, progress) if settings.verify else None
     report = _report(name, restored, outcome)
-    return Reversed(restored.proto, report, folder=given.folder, source=source, runtime=settings.runtime)
+    return Reversed(
+        restored.proto,
+        report,
+        folder=given.folder,
+        data_files=given.data_files,
+        source=source,
+        runtime=settings.runtime,
+    )
 
 
 def inspect(source: Any, settings: ReverseSettings) -> ReverseReport:

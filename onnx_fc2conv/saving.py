@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from onnx import ModelProto
 
 from . import model_io
+from .places import Version
 
 
 class Reported(Protocol):
@@ -29,6 +31,7 @@ class Saveable(Generic[R]):
         light: the model, without the bytes of large weights that were left in the file that it was made from.
         report: what is to be said of it.
         folder: where external data that it refers to lies now.
+        data_files: those that the original refers to, as they were when it was read.
         source: what it was made from, which is never overwritten.
         runtime: what loads the written file, if the model was verified.
     """
@@ -36,6 +39,7 @@ class Saveable(Generic[R]):
     light: ModelProto = field(repr=False)
     report: R
     folder: str = field(repr=False, default="", kw_only=True)
+    data_files: dict[Path, Version] = field(repr=False, default_factory=dict, kw_only=True)
     source: Any = field(repr=False, default=None, kw_only=True)
     runtime: str = field(repr=False, default="onnxruntime", kw_only=True)
 
@@ -60,11 +64,12 @@ class Saveable(Generic[R]):
 
         Raises:
             UsageError: the target cannot be written, or is the input itself, or there is no data beside it to share.
+            UnreadableModel: a file that bytes are taken from was changed since the original was read.
             VerificationFailed: what lies on the disk is not accepted by the runtime that checked the model.
         """
         target = model_io.Target.of(path, self.source)
         proto = self.__dict__.get("model", self.light)
-        with model_io.staged(target, proto, self.folder, share_data) as staged:
+        with model_io.staged(target, proto, self.folder, share_data, self.data_files) as staged:
             if self.report.verified:
                 from .verification import require_loads
 

@@ -15,7 +15,7 @@ from onnx.external_data_helper import ExternalDataInfo
 
 from . import places
 from .errors import UnreadableModel
-from .places import Place, View, bare, place_of, put
+from .places import Place, Version, View, bare, place_of, put, version_of
 
 
 def tensors(proto: ModelProto) -> Iterator[TensorProto]:
@@ -73,6 +73,21 @@ def moved(tensor: TensorProto, folder: str, view: View, dims: tuple[int, ...]) -
     found.dims.extend(dims)
     put(found, replace(place, view=view))
     return found
+
+
+def in_data_file(tensor: TensorProto) -> bool:
+    """Whether a tensor's own entries say which data file has its values."""
+    return tensor.data_location == TensorProto.EXTERNAL and place_of(tensor) is None
+
+
+def data_files(proto: ModelProto, folder: str) -> dict[Path, Version]:
+    """The external data files that a model refers to, as they are now.
+
+    Raises:
+        UnreadableModel: one is not a file inside the folder.
+    """
+    paths = {external_path(t, folder) for t in tensors(proto) if in_data_file(t)}
+    return {path: version_of(path.stat()) for path in paths}
 
 
 def bytes_for(data_type: int, count: int) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from onnx.external_data_helper import ExternalDataInfo
 from ..errors import UnreadableModel
 from ..ops import STANDARD_DOMAINS, Model, view
 from ..places import Place, place_of
-from ..tensors import bytes_for, external_path, tensors
+from ..tensors import bytes_for, data_files, external_path, tensors
 from . import light
 from .soundness import require_sound
 
@@ -80,9 +81,10 @@ def _checked(proto: ModelProto, folder: str, name: str) -> Model:
         )
     try:
         require_sound(proto, name)
+        read_from = data_files(proto, folder)
         for tensor in tensors(proto):
             _check_tensor(tensor, folder)
-        model = view(proto, folder)
+        model = replace(view(proto, folder), data_files=read_from)
         _check_names(model)
     except UnreadableModel:
         raise

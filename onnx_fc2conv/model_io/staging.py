@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from onnx import ModelProto, TensorProto
 
 from ..errors import UnreadableModel, UsageError
-from ..places import place_of
-from ..tensors import external_path, tensors
+from ..places import Version
+from ..tensors import data_files, tensors, where
 from . import light
 from .copying import write
 from .exchange import length_of
@@ -25,16 +25,6 @@ from .splicing import spliced
 from .writing import Target
 
 PROTOBUF_LIMIT = 2**31 - 2**20  #: bytes; protobuf refuses messages of 2 GiB
-
-
-def data_files(proto: ModelProto, folder: str) -> set[Path]:
-    """The external data files that a model refers to."""
-    return {external_path(t, folder) for t in tensors(proto) if in_data_file(t)}
-
-
-def in_data_file(tensor: TensorProto) -> bool:
-    """Whether a tensor's own entries say which data file has its values."""
-    return tensor.data_location == TensorProto.EXTERNAL and place_of(tensor) is None
 
 
 @dataclass(frozen=True)
@@ -68,7 +58,13 @@ class _Stage:
 
 
 @contextmanager
-def staged(target: Target, proto: ModelProto, folder: str, share_data: bool = False) -> Iterator[Path]:
+def staged(
+    target: Target,
+    proto: ModelProto,
+    folder: str,
+    share_data: bool = False,
+    read_from: Mapping[Path, Version] | None = None,
+) -> Iterator[Path]:
     """Write the model to a private place beside the target, hand out its path, and rename it when the block ends.
 
     External data goes to one file beside the model, under a name that is not taken yet, so that whatever stood at the
@@ -79,13 +75,14 @@ def staged(target: Target, proto: ModelProto, folder: str, share_data: bool = Fa
         proto: the model; the values of tensors may have been left in files.
         folder: where external data that it refers to lies now.
         share_data: refer to the data files that there are, and write only what is in none.
+        read_from: the data files that the model was read from, as they were then. What was checked is what they were.
 
     Raises:
         UsageError: the disk is full or the folder not writable, the target is one of the model's own data files, or
             there is no data that could be shared.
         UnreadableModel: a file that bytes are taken from was changed meanwhile.
     """
-    sources = data_files(proto, folder)
+    sources = set(data_files(proto, folder))
     Target.of(target.path, *sources)
     if share_data:
         _require_beside(target.path, folder, sources)
@@ -93,6 +90,7 @@ def staged(target: Target, proto: ModelProto, folder: str, share_data: bool = Fa
         with _stage(target.path, share_data) as stage:
             _write(proto, folder, stage, bool(sources))
             yield stage.model
+            _require_unchanged(proto, folder, read_from or {})
             replaced = _own_data(target.path) - sources
             _publish(stage)
             for old in replaced:
@@ -119,6 +117,16 @@ def _stage(target: Path, share_data: bool) -> Iterator[_Stage]:
         shutil.rmtree(private, ignore_errors=True)
 
 
+def _require_unchanged(proto: ModelProto, folder: str, read_from: Mapping[Path, Version]) -> None:
+    """Every file that bytes were taken from is still what it was when the model was read.
+
+    Asked when all is written, so that what changes while it is copied does not count as what was checked.
+    """
+    taken = {p.path: p for t in tensors(proto) if t.data_location == TensorProto.EXTERNAL for p in [where(t, folder)]}
+    for path, place in taken.items():
+        os.close(replace(place, version=place.version or read_from.get(Path(path))).open())
+
+
 def _publish(stage: _Stage) -> None:
     for name in stage.names:
         if not stage.share_data:
@@ -143,7 +151,7 @@ def require_shareable(target: Any, source: Any) -> None:
     """
     path = file_of(source)
     folder = str(path.parent)
-    _require_beside(Path(target), folder, data_files(light.parse(path), folder))
+    _require_beside(Path(target), folder, set(data_files(light.parse(path), folder)))
 
 
 def _write(proto: ModelProto, folder: str, stage: _Stage, external: bool) -> None:
