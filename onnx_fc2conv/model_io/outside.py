@@ -1,8 +1,8 @@
-"""External data: the tensors of a model moved out to one file beside it."""
+"""External data: the tensors of a model moved out to files beside it, as many as it had."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onnx import ModelProto, TensorProto
 
@@ -16,21 +16,25 @@ PAGE = 4096  #: bytes; external tensors start on page boundaries, so that they c
 
 
 @dataclass
-class MovedOut:
-    """A model, and the data file that it needs.
+class DataFile:
+    """A data file that is to be written.
 
     Attributes:
-        proto: the model.
-        chunks: what the data file consists of; none if no file is needed.
+        chunks: what it consists of.
         moved: the tensors of the model that are in it, with offset and length.
     """
 
-    proto: ModelProto
-    chunks: Chunks
-    moved: list[tuple[TensorProto, int, int]]
+    chunks: Chunks = field(default_factory=list)
+    moved: list[tuple[TensorProto, int, int]] = field(default_factory=list)
+
+    def add(self, tensor: TensorProto, values: bytes | Hole) -> None:
+        """Put the values of a tensor at its end."""
+        end = sum(self.moved[-1][1:]) if self.moved else 0
+        self.chunks += [b"\0" * (-end % PAGE), values]
+        self.moved.append((tensor, end + -end % PAGE, length_of([values])))
 
     def refer_to(self, location: str) -> None:
-        """Say in the model that the data file has this name."""
+        """Say in the model that the file has this name."""
         for tensor, offset, length in self.moved:
             rest = bare(tensor)
             tensor.CopyFrom(rest)
@@ -39,26 +43,33 @@ class MovedOut:
                 tensor.external_data.add(key=key, value=value)
 
 
-def moved_out(proto: ModelProto, folder: str, share_data: bool) -> MovedOut:
-    """The model with the values of its larger tensors in a data file.
+def moved_out(proto: ModelProto, folder: str, share_data: bool) -> tuple[ModelProto, list[DataFile]]:
+    """The model with the values of its larger tensors in data files: what lay in one file lies in one again.
+
+    What lay in none goes to the first; so does all of it where data is shared.
 
     Args:
         proto: the model.
         folder: where external data lies now.
         share_data: what is in a data file already stays in it.
     """
-    found = MovedOut(ModelProto(), [], [])
-    found.proto.CopyFrom(proto)
-    end = 0
-    for tensor in tensors(found.proto):
-        values = _values(tensor, folder, share_data)
-        if values is None:
-            continue
-        found.chunks += [b"\0" * (-end % PAGE), values]
-        start = end + -end % PAGE
-        end = start + length_of([values])
-        found.moved.append((tensor, start, end - start))
-    return found
+    moved = ModelProto()
+    moved.CopyFrom(proto)
+    found = [(t, values) for t in tensors(moved) if (values := _values(t, folder, share_data)) is not None]
+    origins = ["" if share_data else _data_file(t, folder) for t, _ in found]
+    first = next(filter(None, origins), "")
+    files: dict[str, DataFile] = {}
+    for (tensor, values), origin in zip(found, origins, strict=True):
+        files.setdefault(origin or first, DataFile()).add(tensor, values)
+    return moved, list(files.values())
+
+
+def _data_file(tensor: TensorProto, folder: str) -> str:
+    """The data file that a tensor's values lie in; empty if they lie in none."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return ""
+    place = where(tensor, folder)
+    return "" if place.inline else place.path
 
 
 def _values(tensor: TensorProto, folder: str, share_data: bool) -> bytes | Hole | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from onnx.external_data_helper import ExternalDataInfo
 from ..errors import UnreadableModel
 from ..ops import STANDARD_DOMAINS, Model, view
 from ..places import Place, place_of
-from ..tensors import bytes_for, data_files, external_path, tensors
+from ..tensors import bytes_for, data_files, external_path, in_data_file, tensors, where
 from . import light
 from .soundness import require_sound
 
@@ -84,6 +85,7 @@ def _checked(proto: ModelProto, folder: str, name: str) -> Model:
         read_from = data_files(proto, folder)
         for tensor in tensors(proto):
             _check_tensor(tensor, folder)
+        _check_apart(proto, folder)
         model = replace(view(proto, folder), data_files=read_from)
         _check_names(model)
     except UnreadableModel:
@@ -139,6 +141,19 @@ def _check_external(tensor: TensorProto, folder: str, what: str, expected: int |
         raise UnreadableModel(
             f"{what} has {length} bytes of external data, its dims {list(tensor.dims)} need {expected}"
         )
+
+
+def _check_apart(proto: ModelProto, folder: str) -> None:
+    """Tensors may have the same bytes of a data file, as tied weights do, but not some of one another's."""
+    stretches: dict[str, list[tuple[int, int, str]]] = {}
+    for tensor in filter(in_data_file, tensors(proto)):
+        place = where(tensor, folder)
+        if place.length:
+            stretches.setdefault(place.path, []).append((place.offset, place.offset + place.length, tensor.name))
+    for path, found in stretches.items():
+        for (*one, name), (*other, beside) in pairwise(sorted(found)):
+            if other[0] < one[1] and one != other:
+                raise UnreadableModel(f"tensors '{name}' and '{beside}' overlap in their data file '{path}'")
 
 
 def _check_names(model: Model) -> None:

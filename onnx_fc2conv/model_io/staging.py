@@ -34,7 +34,7 @@ class _Stage:
     Attributes:
         private: a folder that nobody else knows.
         model: the model.
-        data: its data file, and the name that it gets, which is taken already; ``None`` without one.
+        names: of its data files, which are taken already.
     """
 
     private: Path
@@ -67,8 +67,8 @@ def staged(
 ) -> Iterator[Path]:
     """Write the model to a private place beside the target, hand out its path, and rename it when the block ends.
 
-    External data goes to one file beside the model, under a name that is not taken yet, so that whatever stood at the
-    target is whole until the one rename that replaces it; then the data file of what was replaced goes.
+    External data goes to as many files beside the model as it comes from, under names that are not taken yet, so that
+    whatever stood at the target is whole until the one rename that replaces it; then its own data files go.
 
     Args:
         target: where to.
@@ -157,14 +157,14 @@ def require_shareable(target: Any, source: Any) -> None:
 def _write(proto: ModelProto, folder: str, stage: _Stage, external: bool) -> None:
     chunks = spliced(proto)
     if external or length_of(chunks) > PROTOBUF_LIMIT:
-        out = moved_out(proto, folder, stage.share_data)
-        if out.chunks:
+        moved, files = moved_out(proto, folder, stage.share_data)
+        for file in files:
             path = stage.data()
-            out.refer_to(path.name)
+            file.refer_to(path.name)
             with open(path, "wb") as f:
-                write(out.chunks, f)
+                write(file.chunks, f)
                 _sync(f)
-        chunks = spliced(out.proto)
+        chunks = spliced(moved)
         if length_of(chunks) > PROTOBUF_LIMIT:  # lists of numbers that no data file can hold
             raise UsageError(f"cannot write '{stage.target}': it has more than 2 GiB that cannot be external data")
     with open(stage.model, "wb") as f:

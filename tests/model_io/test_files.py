@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, external_data_helper, helper, numpy_helper
 
 import onnx_fc2conv as fc2conv
-from onnx_fc2conv import verification
+from onnx_fc2conv import places, verification
 from onnx_fc2conv.model_io import Target, load, outside, parse, staged, staging, write_text
 from tests.networks import Head, integers, network
 from tests.test_cli import LINEAR, call, saved, snapshot, start
@@ -177,6 +177,27 @@ def test_a_link_inside_the_folder_is_followed_or_refused(
     assert (tmp_path / "out.onnx").exists() == (ran.code == 0)
 
 
+def _tied(offset: int) -> dict[str, tuple[str, int]]:
+    """Two weights of 64 bytes, this many bytes apart, and one in front of them."""
+    return {"w": ("w.bin", 0), "b": ("w.bin", 4096), "c": ("w.bin", 4096 + offset)}
+
+
+TIED = Head("f = Flatten (map)\ng = Gemm (f, w, b)\ny = Add (g, c)", {"w": (12, 16), "b": (16,), "c": (16,)})
+
+
+@pytest.mark.parametrize("offset", [-63, -4, 4, 63])
+def test_tensors_that_overlap_in_a_data_file_are_refused(offset: int, tmp_path: Path) -> None:
+    source = laid_out(tmp_path, TIED, _tied(offset))
+    with pytest.raises(fc2conv.UnreadableModel, match=r"tensors '[bc]' and '[bc]' overlap in their data file '.*bin'"):
+        load(source)
+
+
+@pytest.mark.parametrize("offset", [-64, 0, 64])
+def test_tensors_with_the_same_bytes_are_not(offset: int, tmp_path: Path) -> None:
+    source = laid_out(tmp_path, TIED, _tied(offset))
+    fc2conv.convert(source).save(tmp_path / "out.onnx")
+
+
 def test_external_data_of_a_model_that_has_no_folder_is_looked_for_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,8 +216,9 @@ def test_external_data_of_a_model_that_has_no_folder_is_looked_for_here(
 @pytest.mark.parametrize("one", [True, False], ids=["one file", "a file per weight"])
 @pytest.mark.parametrize("target", ["same folder", "other folder"])
 def test_external_data_stays_external(
-    one: bool, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    one: bool, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(places, "LARGE", 1)  # so that no weight is read
     source = saved_external(tmp_path / "in", one=one)
     folder = source.parent if target == "same folder" else tmp_path / "out"
     folder.mkdir(exist_ok=True)
@@ -204,14 +226,45 @@ def test_external_data_stays_external(
     call(capsys, source, folder / "out.onnx").clean()
     after = snapshot(source.parent)
     assert {name: after[name] for name in before} == before, "model and data files are untouched"
-    (data,) = data_files(folder / "out.onnx")
-    assert data.startswith("out.onnx")
-    assert set(snapshot(folder)) - set(before) == {"out.onnx", data}
+    data = data_files(folder / "out.onnx")
+    assert len(data) == len(data_files(source)) == (1 if one else 4)
+    assert all(name.startswith("out.onnx.") and name.endswith(".data") for name in data)
+    assert set(snapshot(folder)) - set(before) == {"out.onnx", *data}
     inline = saved(WIDE, tmp_path, "inline.onnx")
     call(capsys, inline, tmp_path / "inline_out.onnx").clean()
     assert data_files(tmp_path / "inline_out.onnx") == set()
     image = integers((2, 1, 14, 12), seed=3)
     np.testing.assert_array_equal(run(folder / "out.onnx", image), run(tmp_path / "inline_out.onnx", image))
+
+
+def laid_out(folder: Path, head: Head, data: dict[str, tuple[str, int]]) -> Path:
+    """The head's network; weights that are named lie in a data file of this name, from this offset on."""
+    proto = network(head)
+    for tensor in proto.graph.initializer:
+        if tensor.name in data:
+            name, offset = data[tensor.name]
+            with open(folder / name, "r+b" if (folder / name).exists() else "w+b") as f:
+                f.seek(offset)
+                f.write(tensor.raw_data)
+            external_data_helper.set_external_data(tensor, name, offset, len(tensor.raw_data))
+            tensor.ClearField("raw_data")
+    (folder / "in.onnx").write_bytes(proto.SerializeToString())
+    return folder / "in.onnx"
+
+
+def test_what_lay_in_one_data_file_lies_in_one_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what lay in the model goes to the first."""
+    monkeypatch.setattr(places, "LARGE", 1)
+    head = Head("f = Flatten (map)\ng = Gemm (f, w, b)\ny = Gemm (g, v)", {"w": (12, 64), "b": (64,), "v": (64, 20)})
+    source = laid_out(tmp_path, head, {"backbone": ("a", 0), "w": ("b", 64), "b": ("a", 4000)})
+    fc2conv.convert(source).save(tmp_path / "out.onnx")
+    written = onnx.load(tmp_path / "out.onnx", load_external_data=False).graph
+    files = [{e.key: e.value for e in t.external_data}["location"] for t in written.initializer]
+    assert sorted(files) == ["out.onnx.1.data", *["out.onnx.data"] * 3]
+    image = integers((2, 1, 14, 12), seed=3)
+    inline = fc2conv.convert(network(head)).model
+    onnx.save(inline, tmp_path / "inline.onnx")
+    np.testing.assert_array_equal(run(tmp_path / "out.onnx", image), run(tmp_path / "inline.onnx", image))
 
 
 def test_the_output_does_not_lean_on_the_input(tmp_path: Path) -> None:
