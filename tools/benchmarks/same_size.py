@@ -1,15 +1,17 @@
 """``same-size``: inference at the trained size, converted / original, in default sessions of onnxruntime.
 
 Heads alone and whole networks, at several batch sizes: the head as plain Conv nodes, and in the form that ``--tune``
-chooses for that batch. All take turns; the answers are compared first.
+chooses for that batch. All take turns, short ones many more; the answers are compared first.
 """
 
 from __future__ import annotations
 
-import inspect
-from functools import partial
+import statistics
+import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 from onnx import ModelProto
 
@@ -18,13 +20,14 @@ import onnx_fc2conv as fc2conv
 from .models import inference_cases
 from .plan import Plan, answer, image, require_same, session
 from .tables import Table, duration
-from .timing import medians
 
 BATCHES = (1, 8, 32)
 DETECTOR = Path(__file__).parents[2] / "models" / "reference_detector.onnx"
+ORIGINAL = "original"
 COLUMNS = ("model", "form", *(f"batch {n}" for n in BATCHES))
-AT_LEAST = 0.2  #: seconds that the runs of one round take, so that short ones are repeated
-MOST = 2000  #: repetitions
+TURN = 0.02  #: seconds that the runs of one turn take, so that short ones are repeated
+TURNS = 41  #: of models that are repeated, which differ by microseconds
+SETTLED = 0.005  #: seconds after which no thread of the session that ran before spins for work
 
 
 def run(plan: Plan) -> list[Table]:
@@ -43,40 +46,39 @@ def measure(name: str, model: ModelProto, plan: Plan, table: Table) -> None:
     seconds: dict[int, float] = {}
     plain = fc2conv.convert(model, verify=False).model
     for batch in BATCHES:
-        forms = {"original": model, "plain Conv": plain}
-        if tunes():
-            options = {"tune": batch, "verify": False}
-            forms["--tune"] = fc2conv.convert(model, **options).model  # type: ignore[arg-type]
+        tuned = fc2conv.convert(model, tune=batch, verify=False)
+        forms = {ORIGINAL: model, "plain Conv": plain, "--tune": tuned.model}
         found = at_batch(name, forms, batch, plan.rounds)
-        seconds[batch] = found.pop("original")
-        for form, median in found.items():
-            ratios.setdefault(form, {})[batch] = median / seconds[batch]
-    cells = [duration(seconds[n]) for n in BATCHES]
-    table.add((name, "original", *cells), model=name, form="original", seconds=seconds)
-    for form, row in ratios.items():
+        seconds[batch] = statistics.median(found[ORIGINAL])
+        for form in forms.keys() - {ORIGINAL}:
+            pairs = zip(found[form], found[ORIGINAL], strict=True)
+            ratios.setdefault(form, {})[batch] = statistics.median(a / b for a, b in pairs)
+    table.add((name, ORIGINAL, *(duration(seconds[n]) for n in BATCHES)), model=name, form=ORIGINAL, seconds=seconds)
+    for form in ("plain Conv", "--tune"):
+        row = ratios[form]
         table.add(("", form, *(f"{row[n]:.2f}" for n in BATCHES)), model=name, form=form, ratios=row, pairs=plan.rounds)
 
 
-def tunes() -> bool:
-    """Whether ``convert`` has the option."""
-    return "tune" in inspect.signature(fc2conv.convert).parameters
-
-
-def at_batch(name: str, forms: dict[str, ModelProto], batch: int, rounds: int) -> dict[str, float]:
-    """Median seconds of one run of each form."""
+def at_batch(name: str, forms: dict[str, ModelProto], batch: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of one run of each form, turn by turn."""
     sessions = {form: session(model) for form, model in forms.items()}
-    feeds = image(sessions["original"], batch)
-    expected = answer(sessions["original"], feeds)
+    feeds = image(sessions[ORIGINAL], batch)
+    expected = answer(sessions[ORIGINAL], feeds)
     inner = {form: {s.get_inputs()[0].name: next(iter(feeds.values()))} for form, s in sessions.items()}
     for form, s in sessions.items():
         require_same(f"{name}, {form}, batch {batch}", answer(s, inner[form]), expected)
-    ways = {form: partial(s.run, None, inner[form]) for form, s in sessions.items()}
-    once = medians({"original": ways["original"]}, 1)["original"]
-    count = max(1, min(MOST, int(AT_LEAST / rounds / once)))
-    repeated = {form: partial(_repeated, way, count) for form, way in ways.items()}
-    return {form: seconds / count for form, seconds in medians(repeated, rounds).items()}
+    found: dict[str, list[float]] = {form: [] for form in forms}
+    count = max(1, int(TURN / taken(sessions[ORIGINAL], feeds, 1)))
+    for _ in range(rounds if count == 1 else max(rounds, TURNS)):
+        for form, s in sessions.items():
+            time.sleep(SETTLED)
+            found[form].append(taken(s, inner[form], count) / count)
+    return found
 
 
-def _repeated(way: partial[object], count: int) -> None:
+def taken(session: Any, feeds: dict[str, np.ndarray], count: int) -> float:
+    """Seconds of so many runs."""
+    start = time.perf_counter()
     for _ in range(count):
-        way()
+        session.run(None, feeds)
+    return time.perf_counter() - start

@@ -37,8 +37,9 @@ class Table:
         return "\n".join([*head(self.columns), *map(line, self.rows)])
 
     def add(self, row: Iterable[str], **figures: Any) -> None:
-        """One more row."""
+        """One more row, shown at once to whoever waits for the table."""
         self.rows.append(tuple(row))
+        print(line(self.rows[-1]), file=sys.stderr, flush=True)
         self.figures.append(figures)
 
 
