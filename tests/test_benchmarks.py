@@ -45,7 +45,8 @@ def plan(tmp_path: Path) -> Plan:
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(same_size, "AT_LEAST", 0.001)
+    monkeypatch.setattr(same_size, "TURN", 0.001)
+    monkeypatch.setattr(same_size, "TURNS", 3)
     monkeypatch.setattr(flops, "SIDE", 64)
     monkeypatch.setattr(flops, "rate", lambda: 1e9)
 
@@ -144,7 +145,7 @@ def test_inference_is_measured_at_every_batch_size(plan: Plan) -> None:
     same_size.measure("LeNet head", case.made(), plan, table)
     expect_whole(table)
     forms = [row[1] for row in table.rows]
-    assert forms == ["original", "plain Conv", *(["--tune"] if same_size.tunes() else [])]
+    assert forms == ["original", "plain Conv", "--tune"]
     assert set(table.figures[1]["ratios"]) == set(same_size.BATCHES)
 
 
