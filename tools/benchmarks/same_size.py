@@ -44,19 +44,20 @@ def measure(name: str, model: ModelProto, plan: Plan, table: Table) -> None:
     """The rows of one model."""
     ratios: dict[str, dict[int, float]] = {}
     seconds: dict[int, float] = {}
+    turns: dict[int, int] = {}
     plain = fc2conv.convert(model, verify=False).model
     for batch in BATCHES:
         tuned = fc2conv.convert(model, tune=batch, verify=False)
         forms = {ORIGINAL: model, "plain Conv": plain, "--tune": tuned.model}
         found = at_batch(name, forms, batch, plan.rounds)
-        seconds[batch] = statistics.median(found[ORIGINAL])
+        seconds[batch], turns[batch] = statistics.median(found[ORIGINAL]), len(found[ORIGINAL])
         for form in forms.keys() - {ORIGINAL}:
             pairs = zip(found[form], found[ORIGINAL], strict=True)
             ratios.setdefault(form, {})[batch] = statistics.median(a / b for a, b in pairs)
     table.add((name, ORIGINAL, *(duration(seconds[n]) for n in BATCHES)), model=name, form=ORIGINAL, seconds=seconds)
     for form in ("plain Conv", "--tune"):
         row = ratios[form]
-        table.add(("", form, *(f"{row[n]:.2f}" for n in BATCHES)), model=name, form=form, ratios=row, pairs=plan.rounds)
+        table.add(("", form, *(f"{row[n]:.2f}" for n in BATCHES)), model=name, form=form, ratios=row, pairs=turns)
 
 
 def at_batch(name: str, forms: dict[str, ModelProto], batch: int, rounds: int) -> dict[str, list[float]]:
