@@ -105,8 +105,7 @@ class LoweredVerifier:
         awake = inputs.choose_scale(lambda feeds: list(self._original.run(feeds).values()))
         asleep = "" if awake else "; an output was the same for two inputs, so this proves little"
         self._at("same size", inputs, None, asleep)
-        open_ = any(not d.dim_value for v in self._plan.model.inputs for d in v.type.tensor_type.shape.dim[1:])
-        if open_:
+        if inputs.sizes_are_open:
             done = [inputs.open_size]
             for size in candidates:
                 if len(done) <= OTHERS or self._expected.asked:
@@ -169,18 +168,13 @@ class LoweredVerifier:
 
     def _other(self, inputs: Inputs, size: Size, asleep: str) -> bool:
         """Check at another size; false if it is a guess at which the original does not run."""
-        known, inputs.open_size = inputs.open_size, size
-        try:
-            try:
-                self._original.run(inputs.draw())
-            except RuntimeRefusal as e:
-                if self._expected.asked:
-                    raise VerificationFailed(f"other size: the original does not run at {text(size)}: {e}") from e
-                return False
-            self._at("other size", inputs, size, asleep)
-            return True
-        finally:
-            inputs.open_size = known
+        refused = inputs.refused_at(self._original, size)
+        if refused and self._expected.asked:
+            raise VerificationFailed(f"other size: the original does not run at {text(size)}: {refused}") from refused
+        if refused:
+            return False
+        self._at("other size", inputs, size, asleep)
+        return True
 
     def _at(self, name: str, inputs: Inputs, size: Size | None, asleep: str) -> None:
         """Compare at the present size, with every batch; without a batch that the original cannot do."""

@@ -3,6 +3,7 @@
 structure    the ONNX checker accepts it, the runtime loads it; inputs and outputs have the names, types and shapes of
              the original; no FC with constant weights is left but those that were listed
 same size    original and converted on the same inputs (also with two images where the batch is dynamic)
+other size   the same at another size of the axes that are left open, where there are any besides the batch
 all digits   the same, with values of all digits, which show one that goes through fewer
 default run  the same, with the graph optimisations that users run with, if the runtime has any
 """
@@ -29,7 +30,7 @@ from .later import NAME, Later, default_session
 from .outcome import Check, Outcome
 from .precise import Doubled
 from .session import Feeds, RuntimeRefusal, Session
-from .static_inputs import Inputs
+from .static_inputs import SIZES, Inputs
 from .structure import require_limits, require_valid
 from .watched import Progress, Watched
 
@@ -147,22 +148,37 @@ class StaticVerifier:
         awake = inputs.choose_scale(lambda feeds: list(self._original.run(feeds).values()))
         asleep = "" if awake else "; an output was the same for two inputs, so this proves little"
         for batch, fine in inputs.draws:
-            feeds = inputs.draw(batch=batch, fine=fine)
-            try:
-                expected = self._original.run(feeds)
-            except RuntimeRefusal as e:
-                if batch == inputs.batches[0]:
-                    raise VerificationFailed(f"same size: {self._runtime.name} does not run the original: {e}") from e
-                note = "the original declares a dynamic batch and runs with one image only"
-                self.outcome.checks.append(Check("same size", None, None, note=note))
-                continue
-            require_repeatable(expected, self._original.run(feeds))
-            name, note = "all digits" if fine else "same size", f"batch {batch}{asleep}"
-            self._compare(Check(name, None, True, (1, 1), note=note), self._session, feeds, expected)
-            if not fine:
-                self._default_run(Check(NAME, None, True, (1, 1), note=note), feeds, expected)
+            self._at("all digits" if fine else "same size", inputs, asleep, batch, fine)
         if self._bounds.all_steps.nodes:
             self._many(inputs)
+        if inputs.sizes_are_open:
+            self._other_size(inputs, asleep)
+
+    def _other_size(self, inputs: Inputs, asleep: str) -> None:
+        """What runs at the size that the conversion was made with only is no equivalent."""
+        known = inputs.open_size
+        if any(inputs.refused_at(self._original, size) is None for size in SIZES if size != known):
+            self._at("other size", inputs, asleep, inputs.batches[0])
+        else:
+            note = "the original runs at no other size that was tried"
+            self.outcome.checks.append(Check("other size", None, None, note=note))
+
+    def _at(self, name: str, inputs: Inputs, asleep: str, batch: int, fine: float = 0.0) -> None:
+        """Compare at the present size."""
+        feeds = inputs.draw(batch=batch, fine=fine)
+        try:
+            expected = self._original.run(feeds)
+        except RuntimeRefusal as e:
+            if batch == inputs.batches[0]:
+                raise VerificationFailed(f"{name}: {self._runtime.name} does not run the original: {e}") from e
+            note = "the original declares a dynamic batch and runs with one image only"
+            self.outcome.checks.append(Check(name, None, None, note=note))
+            return
+        require_repeatable(expected, self._original.run(feeds))
+        note = f"batch {batch}{asleep}"
+        self._compare(Check(name, None, True, (1, 1), note=note), self._session, feeds, expected)
+        if not fine:
+            self._default_run(Check(NAME, None, True, (1, 1), note=note), feeds, expected)
 
     def _many(self, inputs: Inputs) -> None:
         """How often values go to another step of a quantised type, which one answer does not tell."""

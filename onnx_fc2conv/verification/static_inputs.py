@@ -62,10 +62,24 @@ class Inputs(Images):
         self._tables = {v.name: _choices(plan, v.name) for v in self._inputs}
         self._require_running(original, sizes)
 
+    @property
+    def sizes_are_open(self) -> bool:
+        """Whether an axis other than the batch is left open."""
+        return any(_is_open(v, i) for v in self._inputs for i in range(1, len(v.type.tensor_type.shape.dim)))
+
+    def refused_at(self, original: Session, size: Size) -> RuntimeRefusal | None:
+        """Go on with this size of the open axes, or say why the original does not run at it."""
+        known, self.open_size = self.open_size, size
+        try:
+            original.run(self.draw())
+        except RuntimeRefusal as e:
+            self.open_size = known
+            return e
+        return None
+
     def _require_running(self, original: Session, sizes: Sequence[Size]) -> None:
         reason = ""
-        opened = any(_is_open(v, i) for v in self._inputs for i in range(1, len(v.type.tensor_type.shape.dim)))
-        for size in sizes if opened else sizes[:1]:
+        for size in sizes if self.sizes_are_open else sizes[:1]:
             self.open_size = size
             try:
                 original.run(self.draw())

@@ -159,6 +159,42 @@ def test_sizes_that_are_left_open_are_tried() -> None:
         assert fc2conv.convert(model_of(one), static=True).report.verified
 
 
+OPEN = Static(
+    "h = MatMul(x, w)\nr = Relu(h)\nz = MatMul(r, v)\ny = Neg(z)",
+    {"w": (6, 5), "v": (5, 4)},
+    {"x": ("N", "T", 6)},
+)
+
+
+def test_open_axes_are_checked_at_two_sizes() -> None:
+    report = fc2conv.convert(model_of(OPEN), static=True).report
+    assert [c.name for c in report.checks if c.passed] == [
+        *["structure", "same size", "default run", "same size", "default run", "all digits", "other size"],
+        "default run",
+    ]
+
+
+@pytest.mark.parametrize("tokens", [7, 32])
+def test_what_runs_at_one_size_only_is_rejected(tokens: int) -> None:
+    """With the size of the example written into it, or another one."""
+    model = fc2conv.convert(model_of(OPEN), static=True).model
+    last = model.graph.node[-1]
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-1, tokens, 4]), "baked"))
+    model.graph.node.append(helper.make_node("Reshape", ["inner", "baked"], ["y"], name="baked"))
+    last.output[0] = "inner"
+    said = "other size: the converted model does not run" if tokens == 7 else "same size: "
+    with pytest.raises(fc2conv.VerificationFailed, match=said):
+        fc2conv.verify(model_of(OPEN), model, static=True)
+
+
+def test_an_original_that_runs_at_one_size_only_is_checked_there() -> None:
+    text = "s = MatMul(p, x)\n" + OPEN.text.replace("(x, w)", "(s, w)")
+    model = model_of(replace(OPEN, text=text, weights={**OPEN.weights, "p": (7, 7)}))
+    checks = fc2conv.convert(model, static=True).report.checks
+    (other,) = (c for c in checks if c.name == "other size")
+    assert (other.passed, other.note) == (None, "the original runs at no other size that was tried")
+
+
 def test_a_random_model_cannot_be_checked() -> None:
     case = Static("n = RandomNormalLike(x)\na = Add(x, n)\ny = MatMul(a, w)", {"w": (6, 5)})
     with pytest.raises(fc2conv.VerificationFailed, match="output 'y' of the original is random"):
