@@ -1,7 +1,7 @@
 """``same-size``: inference at the trained size, converted / original, in default sessions of onnxruntime.
 
 Heads alone and whole networks, at several batch sizes: the head as plain Conv nodes, and in the form that ``--tune``
-chooses for that batch. All take turns, short ones many more; the answers are compared first.
+chooses for that batch. All take turns, quick models more of them; the answers are compared first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DETECTOR = Path(__file__).parents[2] / "models" / "reference_detector.onnx"
 ORIGINAL = "original"
 COLUMNS = ("model", "form", *(f"batch {n}" for n in BATCHES))
 TURN = 0.02  #: seconds that the runs of one turn take, so that short ones are repeated
-TURNS = 41  #: of models that are repeated, which differ by microseconds
+TURNS, SPENT = 41, 20.0  #: turns, and seconds that they may take, if the rounds that were asked for do not take more
 SETTLED = 0.005  #: seconds after which no thread of the session that ran before spins for work
 
 
@@ -69,8 +69,9 @@ def at_batch(name: str, forms: dict[str, ModelProto], batch: int, rounds: int) -
     for form, s in sessions.items():
         require_same(f"{name}, {form}, batch {batch}", answer(s, inner[form]), expected)
     found: dict[str, list[float]] = {form: [] for form in forms}
-    count = max(1, int(TURN / taken(sessions[ORIGINAL], feeds, 1)))
-    for _ in range(rounds if count == 1 else max(rounds, TURNS)):
+    once = taken(sessions[ORIGINAL], feeds, 1)
+    count = max(1, int(TURN / once))
+    for _ in range(max(rounds, min(TURNS, int(SPENT / (count * once * len(forms)))))):
         for form, s in sessions.items():
             time.sleep(SETTLED)
             found[form].append(taken(s, inner[form], count) / count)
