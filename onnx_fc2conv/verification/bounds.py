@@ -86,6 +86,9 @@ class Bounds:
         head_terms, head_nodes: products in all sums of the heads, one after the other, and their nodes.
         all_terms, all_nodes: the same with the backbone.
         head_steps, all_steps: what is quantised in the heads, and in the whole model.
+        in_integers: whether a runtime may compute some of it in integers once it is optimised: it quantises, or has
+            weights that are stored as integers (onnxruntime 1.32 makes a product with int8 weights a MatMulNBits, which
+            quantises the other operand too).
     """
 
     def __init__(self, conversion: Conversion) -> None:
@@ -99,6 +102,7 @@ class Bounds:
         self.all_nodes = len(plan.model.ops) + added
         self.head_steps = Steps.of(plan.head, plan)
         self.all_steps = Steps.of(plan.model.ops, plan)
+        self.in_integers = self.all_steps.nodes > 0 or any(op.op_type == "DequantizeLinear" for op in plan.model.ops)
         self._budget = budget = BUDGETS[plan.runtime]
         work = {op.index: _work(terms[op.index], op, plan, budget) for op in plan.model.ops}
         self._head_work = sum(work[i] for i in head)

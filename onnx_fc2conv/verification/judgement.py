@@ -8,7 +8,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import TensorProto
@@ -28,6 +29,14 @@ from .session import Feeds, RuntimeRefusal
 Exact = Callable[[str, np.ndarray], np.ndarray]
 
 DOUBTS = 16  #: answers that are computed once more in double precision
+
+
+@dataclass(frozen=True)
+class Both:
+    """The same answers of the original, with graph optimisations and as it is written."""
+
+    optimised: Feeds
+    written: Feeds
 
 
 class Judgement:
@@ -80,6 +89,53 @@ class Judgement:
             if in_steps and e > rounding and not optimised:
                 _require_rare(check, name, found[name], reference, rounding, steps)
             check.error, check.tolerance = max(check.error, e), max(check.tolerance, tolerance)
+
+    def compare_optimised(
+        self,
+        check: Check,
+        found: Feeds,
+        expected: Feeds,
+        originals: Callable[[], Sequence[Both]],
+        exact: Exact | None = None,
+    ) -> None:
+        """Compare what ran with graph optimisations: with the original as it is written, or with that optimised too.
+
+        Optimised, a model may be computed in integers (``Bounds.in_integers``). Where that alone makes the original
+        another model (integer kernels saturate on processors without dot products of bytes, products with int8 weights
+        quantise what they are multiplied with), there is nothing to compare with, and the check says so.
+
+        Args:
+            check: which one.
+            found, expected: as for ``compare``.
+            originals: what the original gives in both ways; for the inputs in question first.
+            exact: as for ``compare``.
+
+        Raises:
+            VerificationFailed: an output differs from both, and the original's from one another do not.
+        """
+        try:
+            self.compare(check, found, expected, True, True, exact)
+            return
+        except VerificationFailed:
+            if not self._bounds.in_integers:
+                raise
+        both = originals()
+        try:
+            self.compare(check, found, both[0].optimised, True, True, exact)
+        except VerificationFailed:
+            own = [self._own(one) for one in both]
+            if not any(apart > accepted for apart, accepted in own):
+                raise
+            check.passed, check.error, check.tolerance = None, max(apart for apart, _ in own), None
+            check.note = "not asserted: the original itself differs by this much once onnxruntime optimises it here"
+
+    def _own(self, both: Both) -> tuple[float, float]:
+        """How far the original is from itself when it is optimised, and how far the kind of its arithmetic explains."""
+        steps, apart, accepted = self._bounds.all_steps, 0.0, 0.0
+        for name, reference in both.written.items():
+            apart = max(apart, error(both.optimised[name], reference, True))
+            accepted = max(accepted, self._rounding(name, reference, True))
+        return apart, accepted + dtypes.quantised_tolerance(steps.coarsest, steps.nodes)
 
     def same(self, found: Feeds, expected: Feeds) -> bool:
         """Whether the same nodes of the head gave these: to the rounding of sums, or to the bit where it quantises."""

@@ -19,13 +19,14 @@ from .. import dtypes
 from ..conversion import Conversion
 from ..errors import UnreadableModel, VerificationFailed
 from ..geometry import Grid
+from ..open_sizes import declared_size
 from ..ops import FULLY_CONNECTED, title
 from ..rewrite import Windowed
 from .bounds import Bounds
 from .choice import runtime
 from .compare import FLOATS
 from .inputs import WIDE
-from .judgement import Exact, Judgement
+from .judgement import Both, Exact, Judgement
 from .later import NAME, Later, default_session
 from .outcome import Check, Outcome
 from .precise import Doubled
@@ -102,7 +103,7 @@ class StaticVerifier:
         for value in self._conversion.original.graph.output:
             if not value.type.tensor_type.HasField("shape"):
                 continue
-            declared = [d.dim_value or d.dim_param or "?" for d in value.type.tensor_type.shape.dim]
+            declared = [declared_size(d) or d.dim_param or "?" for d in value.type.tensor_type.shape.dim]
             computed = list(np.shape(found[value.name]))
             fits = [d == n or isinstance(d, str) for d, n in zip(declared, computed, strict=False)]
             if len(declared) != len(computed) or not all(fits):
@@ -128,7 +129,7 @@ class StaticVerifier:
             return
         del self._session, self._original
         loads = [default_session(self._runtime, self._proto, self._folder, "converted model")]
-        if self._bounds.all_steps.nodes:  # what is quantised comes out otherwise where it is optimised
+        if self._bounds.in_integers:  # it may come out otherwise where it is optimised
             folder = self._plan.model.folder
             loads.append(default_session(self._runtime, self._conversion.original, folder, "original"))
         self._later.run(self.outcome, *loads)
@@ -137,7 +138,9 @@ class StaticVerifier:
         """The same inputs in a default session, later."""
 
         def compare(found: Feeds, optimised: Feeds | None = None) -> list[Check]:
-            self._judge(check, found, feeds, optimised or expected, optimised=True)
+            written, exact = as_ones(expected), self._exact(feeds)
+            originals = [Both(as_ones(optimised or expected), written)]
+            self._judgement.compare_optimised(check, as_ones(found), written, lambda: originals, exact)
             return [check]
 
         if self._runtime.optimises:
@@ -193,19 +196,8 @@ class StaticVerifier:
             found = session.run(feeds)
         except RuntimeRefusal as e:
             raise VerificationFailed(f"{check.name}: the converted model does not run: {e}") from e
-        self._judge(check, found, feeds, expected)
+        self._judgement.compare(check, as_ones(found), as_ones(expected), True, exact=self._exact(feeds))
         self.outcome.checks.append(check)
-
-    def _judge(self, check: Check, found: Feeds, feeds: Feeds, expected: Feeds, optimised: bool = False) -> None:
-        one = {name: as_one(value) for name, value in found.items()}
-        self._judgement.compare(
-            check,
-            one,
-            {name: as_one(value) for name, value in expected.items()},
-            True,
-            optimised,
-            self._exact(feeds),
-        )
 
     def _exact(self, feeds: Feeds) -> Exact:
         def exact(name: str, which: np.ndarray) -> np.ndarray:
@@ -220,9 +212,10 @@ def _stacked(session: Session, drawn: list[Feeds]) -> Feeds:
     return {name: np.stack([one[name] for one in answers], -1) for name in answers[0]}
 
 
-def as_one(value: np.ndarray) -> np.ndarray:
-    """All values as one answer; the answers are counted along the last axis."""
-    return value[..., None] if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)[..., None]
+def as_ones(values: Feeds) -> Feeds:
+    """All values of each output as one answer; the answers are counted along the last axis."""
+    arrays = ((n, v if isinstance(v, np.ndarray) else np.asarray(v, dtype=object)) for n, v in values.items())
+    return {name: value[..., None] for name, value in arrays}
 
 
 def outputs_by_type(values: Iterable[ValueInfoProto]) -> dict[str, Windowed]:
