@@ -204,3 +204,30 @@ def test_what_onnxruntime_prints_stays_out_of_stdout(capfd: pytest.CaptureFixtur
         with pytest.raises(Exception, match="no such thing"):
             Session(network(PLAIN))
     assert capfd.readouterr().out == ""
+
+
+def test_a_stride_that_no_tensor_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = network(PLAIN)
+    (conv,) = (n for n in model.graph.node if n.op_type == "Conv")
+    del conv.attribute[:]
+    conv.attribute.append(helper.make_attribute("strides", [2**62, 2**62]))
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    onnx.save(model, tmp_path / "in.onnx")
+    for form in ("matmul", "dense"):
+        assert cli.main_reverse([str(tmp_path / "in.onnx"), str(tmp_path / "out.onnx"), "--form", form]) in (1, 2)
+        assert "internal error" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [("--static",), ("--form", "matmul")], ids=" ".join)
+def test_an_image_that_no_memory_holds(
+    options: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = network(PLAIN)
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 2**62
+    onnx.save(model, tmp_path / "in.onnx")
+    main = cli.main_reverse if options[0] == "--form" else cli.main
+    assert main([str(tmp_path / "in.onnx"), str(tmp_path / "out.onnx"), *options]) in (1, 2, 3)
+    said = capsys.readouterr().err
+    assert "internal error" not in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out.onnx").exists()

@@ -77,9 +77,10 @@ def pooled(d: Draft, x: Value) -> Value | None:
     """A pool over the whole map, in any spelling, and maybe a 1x1 Conv."""
     rank, cells = len(x.dims) - 1, math.prod(x.dims[1:])
     spatial = list(range(2, 2 + rank))
-    kind = d.pick(
-        "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool", "MaxPool", "ReduceSum"
-    )
+    kinds = ["GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool", "MaxPool", "ReduceSum"]
+    if d.dtype == "float64" and rank != 2:
+        kinds.remove("GlobalMaxPool")  # onnx.reference takes the maximum over two axes, however many there are
+    kind = d.pick(*kinds)
     mean = kind in ("GlobalAveragePool", "ReduceMean", "AveragePool")
     exact = x.exact and (kind in ("GlobalMaxPool", "ReduceMax", "MaxPool") or cells & (cells - 1) == 0)
     keep = d.number(0, 1)

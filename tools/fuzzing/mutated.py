@@ -124,13 +124,13 @@ def _converted(base: str) -> bytes:
 
 
 def reverted(trial: Trial) -> Verdict | None:
-    """What was taken back gives what the file gave: here the file is the one with the grid."""
-    from .pairs import Pair, Unjudged, judge
+    """What was taken back gives what the file gave, at the one size that it has: the file may mix answers at others."""
+    from .pairs import Pair, Unjudged, at_trained_size
     from .runtime import CannotRun
 
     try:
         pair = Pair.load(str(trial.output), str(trial.folder / trial.source), "map")
-        wrong = judge(pair)
+        wrong = at_trained_size(pair)
     except Unjudged as e:
         return Verdict("unjudged", str(e)[:300], 0)
     except CannotRun as e:

@@ -52,6 +52,9 @@ class Pair:
     form: str = "map"
     denser: bool = False
     claims: dict[str, dict[str, Any]] = field(default_factory=dict)
+    made_for: dict[str, list[int | None]] = field(
+        default_factory=dict
+    )  #: dims of the converted one, some fixed only now
     trained: Feeds = field(default_factory=dict)
     converted: Session = field(init=False)
 
@@ -68,7 +71,8 @@ class Pair:
         except Exception as e:
             raise Unjudged(f"the original does not load: {e}") from e
         written = onnx.load(converted, load_external_data=False)
-        pair = cls(model, before, list(freed(model, written)), form, denser, claims_of(written))
+        made_for = {i.name: dims_of(i) for i in written.graph.input}
+        pair = cls(model, before, list(freed(model, written)), form, denser, claims_of(written), made_for)
         pair.trained = inputs_of(pair)
         pair.converted = Session(converted)
         return pair
@@ -121,6 +125,12 @@ def claims_of(model: ModelProto) -> dict[str, dict[str, Any]]:
 
 def judge(pair: Pair) -> str | None:
     """What is wrong with the converted model; ``None`` if nothing is."""
+    wrong = at_trained_size(pair)
+    return _enlarged(pair) if pair.images and wrong is None else wrong
+
+
+def at_trained_size(pair: Pair) -> str | None:
+    """What is wrong with it at the size that the original has."""
     trained = pair.trained
     expected = pair.original.run(trained)
     found = _converted(pair, trained)
@@ -133,7 +143,7 @@ def judge(pair: Pair) -> str | None:
         wrong = excused(pair.original.run, trained, name, have.reshape(want.shape), want)
         if wrong:
             return f"output '{name}' {wrong} at the trained size"
-    return _enlarged(pair, trained, expected) if pair.images else None
+    return None
 
 
 def _converted(pair: Pair, feeds: Feeds) -> Feeds:
@@ -165,7 +175,9 @@ def _feeds(pair: Pair, batch: int, side: int) -> Feeds:
     known = {image.name: image for image in pair.images}
     feeds: Feeds = {}
     for name, (declared, kind) in pair.original.inputs.items():
-        shape = [d if isinstance(d, int) else batch if a == 0 else side for a, d in enumerate(declared)]
+        fixed = [*pair.made_for.get(name, ()), *[None] * len(declared)]
+        sizes = zip(declared, fixed, [batch, *[side] * len(declared)], strict=False)
+        shape = [d if isinstance(d, int) else now or size for d, now, size in sizes]
         if name in known:
             for axis, size in zip(known[name].axes, known[name].size, strict=True):
                 shape[axis] = size
@@ -176,8 +188,9 @@ def _feeds(pair: Pair, batch: int, side: int) -> Feeds:
     return feeds
 
 
-def _enlarged(pair: Pair, trained: Feeds, small: Feeds) -> str | None:
+def _enlarged(pair: Pair) -> str | None:
     """The law at images that are a cell or two larger."""
+    trained = pair.trained
     feeds = dict(trained)
     for image in pair.images:
         shape = list(trained[image.name].shape)
@@ -191,7 +204,7 @@ def _enlarged(pair: Pair, trained: Feeds, small: Feeds) -> str | None:
         return _as_before(pair, feeds, found)
     values = Values(pair, trained, feeds)
     for name, claim in pair.claims.items():
-        if name in found and name in small:
+        if name in found and name in pair.original.outputs:
             wrong = _by_the_law(pair, values, name, claim, found[name])
             if wrong:
                 return f"output '{name}' {wrong}"
