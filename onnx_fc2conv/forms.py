@@ -13,7 +13,7 @@ At the trained size there is one window, and each is the original's output. Pool
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from onnx import GraphProto, ModelProto, TensorProto, TensorShapeProto, ValueInf
 
 from .dtypes import pooling_refusal
 from .errors import Unliftable
+from .nodes import subgraphs
 from .output_form import OutputForm, store
 from .plan import Plan
 from .rewrite import Rewrite, Windowed
@@ -187,11 +188,4 @@ def _names(graph: GraphProto) -> Iterator[str]:
         yield from (t.values.name for t in graph.sparse_initializer)
         for node in graph.node:
             yield from (node.name, *node.input, *node.output)
-            waiting += _subgraphs(node.attribute)
-
-
-def _subgraphs(attributes: Iterable[Any]) -> Iterator[GraphProto]:
-    for attribute in attributes:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
+            waiting += subgraphs(node)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import NodeProto, TensorProto, TypeProto, helper
 
+from .inferring import has_negative
 from .ops import Model, Op
 
 
@@ -51,6 +52,8 @@ def infer_node(op: Op, model: Model, types: dict[str, TypeProto], data: dict[str
         types: of all its inputs.
         data: values of inputs that are constants.
     """
+    if any(has_negative(value) for value in types.values()):
+        return {}
     node, like = model.proto.graph.node[op.index], None
     elem_type = next((types[name].tensor_type.elem_type for name in op.inputs if name), 0)
     if not op.standard:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto, TensorShapeProto, ValueInfoProto
 
 from .ops import Model, view
 from .settings import Size
+
+
+def declared_size(dim: TensorShapeProto.Dimension) -> int:
+    """The number that a dim is declared as; 0 for an open one, which some exporters write as -1."""
+    return max(int(dim.dim_value), 0)
 
 
 def open_axes(model: Model) -> dict[str, list[int]]:
@@ -18,7 +23,7 @@ def open_axes(model: Model) -> dict[str, list[int]]:
     found = {}
     for value in model.inputs:
         dims = value.type.tensor_type.shape.dim
-        axes = [i for i, d in enumerate(dims) if i and d.dim_value < 1]  # -1 is how some exporters write it
+        axes = [i for i, d in enumerate(dims) if i and not declared_size(d)]
         if 1 in axes and channels(model, value) is not None:
             axes.remove(1)
         if axes:

@@ -18,6 +18,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from .errors import Contradiction, PositionDependent, Unliftable
+from .nodes import subgraphs
 from .places import Version
 from .tensors import read
 
@@ -257,12 +258,11 @@ def view(proto: onnx.ModelProto, folder: str) -> Model:
 def captured(node: onnx.NodeProto) -> frozenset[str]:
     """Names that the subgraphs of a node read from outside of themselves."""
     found: set[str] = set()
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            inner = {value.name for value in (*graph.input, *graph.initializer)}
-            inner |= {t.values.name for t in graph.sparse_initializer} | {name for n in graph.node for name in n.output}
-            read_inside = {name for n in graph.node for name in (*n.input, *captured(n))}
-            found |= (read_inside | {o.name for o in graph.output}) - inner
+    for graph in subgraphs(node):
+        inner = {value.name for value in (*graph.input, *graph.initializer)}
+        inner |= {t.values.name for t in graph.sparse_initializer} | {name for n in graph.node for name in n.output}
+        read_inside = {name for n in graph.node for name in (*n.input, *captured(n))}
+        found |= (read_inside | {o.name for o in graph.output}) - inner
     return frozenset(found - {""})
 
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, count
 
-import onnx
 from onnx import ModelProto, TensorProto, TypeProto, ValueInfoProto, helper
 
 from .errors import UnreadableModel
+from .inferring import inferred
 from .ops import Model, view
 
 SMALL = 4096  #: elements; larger initializers are never shape operands
@@ -98,12 +98,13 @@ def infer(model: Model, batch: int, sizes: Mapping[str, Mapping[int, int]] | Non
         for axis, size in (sizes or {}).get(value.name, {}).items():
             value.type.tensor_type.shape.dim[axis].dim_value = size
     try:
-        inferred = onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+        graph = inferred(skeleton).graph
+    except UnreadableModel:
+        raise
     except Exception as e:  # the C++ checker raises several types
         raise UnreadableModel(f"ONNX shape inference rejects the model: {e}") from e
     dims: dict[str, tuple[int | None, ...]] = {}
     elem_types: dict[str, int] = {}
-    graph = inferred.graph
     inputs = {value.name for value in graph.input}
     outputs = [value for value in graph.output if value.name not in inputs]  # one may be both, and bare as an output
     for value in [*graph.input, *graph.value_info, *outputs]:

@@ -17,6 +17,7 @@ from .conversion import Conversion, Sizes, words
 from .draft import Draft
 from .errors import UsageError
 from .head_form import FORMS, PLAIN
+from .open_sizes import declared_size
 from .tuning import Compared, Run, Timed, Trial, Tuning, chosen, compared, find, fitting, tried
 
 Progress = Callable[[str, int, int], None]
@@ -156,7 +157,7 @@ def _require_batch(conversion: Conversion, batch: int) -> None:
     names = {image.name for image in conversion.plan.images}
     inputs = conversion.plan.model.inputs
     ranked = [v.type.tensor_type.shape.dim for v in inputs if not names or v.name in names]
-    declared = next((int(dims[0].dim_value) for dims in ranked if dims and dims[0].dim_value), None)
+    declared = next((n for dims in ranked if dims and (n := declared_size(dims[0]))), None)
     if declared is not None and declared != batch and not any(dims[0].dim_param for dims in ranked if dims):
         static = "" if conversion.plan.static else ", or free the batch with --dynamic-batch"
         raise UsageError(f"--tune {batch}: the model takes {declared} at a time; give --tune {declared}{static}")

@@ -196,6 +196,19 @@ def _negative_weight(m: ModelProto) -> None:
     _initializer(m, "w").dims[:] = [-1, 3]
 
 
+def _many_axes(m: ModelProto) -> None:
+    _initializer(m, "w").dims[:] = [12, 3, *[1] * 107]
+
+
+def _many_axes_of_input(m: ModelProto) -> None:
+    for _ in range(105):
+        m.graph.input[0].type.tensor_type.shape.dim.add(dim_value=1)
+
+
+def _bytes_as_strings(m: ModelProto) -> None:
+    _initializer(m, "w").data_type = TensorProto.STRING
+
+
 def _cycle(m: ModelProto) -> None:
     m.graph.node[0].input[0] = "y"
 
@@ -380,6 +393,9 @@ BROKEN: list[tuple[Callable[[ModelProto], None], tuple[int, ...]]] = [
     (_wrong_backbone, UNCHECKABLE),
     (_huge_weight, UNREADABLE),
     (_negative_weight, UNREADABLE),
+    (_many_axes, UNREADABLE),
+    (_many_axes_of_input, UNREADABLE),
+    (_bytes_as_strings, UNREADABLE),
     (_cycle, UNREADABLE),
     (_unknown_op, REFUSED),
     (_unknown_op_in_backbone, REFUSED),

@@ -13,10 +13,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, helper, numpy_helper
 
 from ..errors import UnreadableModel
+from ..inferring import inferred
+from ..nodes import subgraphs
 from ..ops import STANDARD_DOMAINS
 from ..shapes import SMALL
 from ..tensors import read
@@ -167,10 +168,9 @@ def _walk(protos: Any, scope: Scope, where: str) -> Iterator[Node]:
     while waiting:
         proto, around = waiting.popleft()
         yield Node(proto, around, where)
-        for attribute in proto.attribute:
-            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                inner = around.inside(graph)
-                waiting.extend((node, inner) for node in graph.node)
+        for graph in subgraphs(proto):
+            inner = around.inside(graph)
+            waiting.extend((node, inner) for node in graph.node)
 
 
 def _inferred(proto: ModelProto) -> ModelProto:
@@ -191,7 +191,7 @@ def _inferred(proto: ModelProto) -> ModelProto:
         elif tensor.name not in listed:
             graph.input.append(_declared(tensor))
     try:
-        return onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+        return inferred(skeleton)
     except Exception:  # it raises several types; then only what is declared is known
         return skeleton
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onnx import NodeProto
-
 from ..constants import Constants
 from ..errors import NothingToConvert
+from ..nodes import everywhere
 from ..ops import FULLY_CONNECTED, Model, Op, title
 from ..plan import Plan
 from ..shapes import Shapes
@@ -51,28 +50,18 @@ def _weightless(op: Op, static: set[str]) -> str | None:
 def _hidden(model: Model) -> Iterator[tuple[str, str]]:
     """FC nodes that stand inside of something else."""
     for node in model.proto.graph.node:
-        for inner in (n for n in _everywhere(node) if n.op_type in FULLY_CONNECTED):
+        for inner in (n for n in everywhere([node]) if n is not node and n.op_type in FULLY_CONNECTED):
             yield title(inner), f"stands inside of {title(node)}"
     functions = {(f.domain, f.name): f for f in model.proto.functions}
-    waiting, seen = [n for node in model.proto.graph.node for n in (node, *_everywhere(node))], set[tuple[str, str]]()
+    waiting, seen = list(everywhere(model.proto.graph.node)), set[tuple[str, str]]()
     while waiting:
         call = waiting.pop()
         key = (call.domain, call.op_type)
         if key not in functions or key in seen:
             continue
         seen.add(key)
-        body = [n for node in functions[key].node for n in (node, *_everywhere(node))]
+        body = list(everywhere(functions[key].node))
         waiting += body
         for node in body:
             if node.op_type in FULLY_CONNECTED:
                 yield title(node), f"stands inside of the function '{call.op_type}'"
-
-
-def _everywhere(node: NodeProto) -> Iterator[NodeProto]:
-    """The nodes of its subgraphs, at every depth."""
-    waiting = [node]
-    while waiting:
-        for attribute in waiting.pop().attribute:
-            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from graph.node
-                waiting += graph.node

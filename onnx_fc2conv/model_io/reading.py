@@ -6,12 +6,13 @@ import os
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import ModelProto, TensorProto, defs
+from onnx import ModelProto, TensorProto, ValueInfoProto, defs
 from onnx.external_data_helper import ExternalDataInfo
 
 from ..errors import UnreadableModel
@@ -20,6 +21,8 @@ from ..places import Place, place_of
 from ..tensors import bytes_for, data_files, external_path, in_data_file, tensors, where
 from . import light
 from .soundness import require_sound
+
+MOST_AXES = 32  #: that any numpy holds
 
 
 def load(source: Any) -> tuple[Model, str]:
@@ -85,6 +88,8 @@ def _checked(proto: ModelProto, folder: str, name: str) -> Model:
         read_from = data_files(proto, folder)
         for tensor in tensors(proto):
             _check_tensor(tensor, folder)
+        for value in proto.graph.input:
+            _check_axes(value)
         _check_apart(proto, folder)
         model = replace(view(proto, folder), data_files=read_from)
         _check_names(model)
@@ -101,9 +106,11 @@ def _check_tensor(tensor: TensorProto, folder: str) -> None:
         raise UnreadableModel(f"{what} has negative dims {list(tensor.dims)}")
     if tensor.HasField("segment"):
         raise UnreadableModel(f"{what} is stored in segments, which onnx does not read")
-    count = 1
-    for d in tensor.dims:
-        count *= d
+    if len(tensor.dims) > MOST_AXES:
+        raise UnreadableModel(f"{what} has {len(tensor.dims)} axes; more than {MOST_AXES} are not supported")
+    count, strings = prod(tensor.dims), len(tensor.string_data)
+    if tensor.data_type == TensorProto.STRING and strings != count:  # no other field can hold them
+        raise UnreadableModel(f"{what} has {strings} strings, its dims {list(tensor.dims)} need {count}")
     expected = bytes_for(tensor.data_type, count)
     place = place_of(tensor)
     if place is not None:
@@ -117,6 +124,12 @@ def _check_tensor(tensor: TensorProto, folder: str) -> None:
             )
     elif count and tensor.data_type != TensorProto.STRING:
         onnx.numpy_helper.to_array(tensor)  # typed fields are small: reading them is the check
+
+
+def _check_axes(value: ValueInfoProto) -> None:
+    count = len(value.type.tensor_type.shape.dim)
+    if count > MOST_AXES:
+        raise UnreadableModel(f"input '{value.name}' has {count} axes; more than {MOST_AXES} are not supported")
 
 
 def _check_inline(place: Place, tensor: TensorProto, what: str, count: int, expected: int | None) -> None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, defs
 
 from ..errors import UnreadableModel, printable
+from ..nodes import everywhere
 from ..ops import STANDARD_DOMAINS, title
 
 TYPES = {int(number): name for name, number in AttributeProto.AttributeType.items()}
@@ -35,23 +36,13 @@ def require_sound(proto: ModelProto, name: str) -> None:
     opsets = {o.domain if o.domain not in STANDARD_DOMAINS else "": o.version for o in proto.opset_import}
     if "" not in opsets:
         raise UnreadableModel(f"'{name}' imports no version of the default operator set, which Conv and Gemm are of")
-    for node in _nodes(proto.graph):
+    for node in everywhere(proto.graph.node):
         _require_attributes(node, opsets[""])
         _require_operands(node, opsets[""])
 
 
 def _is_text(text: object) -> bool:
     return isinstance(text, str)
-
-
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """The nodes of the graph and of all graphs inside of it."""
-    waiting = [graph]
-    while waiting:
-        for node in waiting.pop().node:
-            yield node
-            for attribute in node.attribute:
-                waiting += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
 def _texts(proto: ModelProto) -> Iterator[tuple[str, object]]:
@@ -70,7 +61,7 @@ def _texts(proto: ModelProto) -> Iterator[tuple[str, object]]:
             yield from _of_value(value)
         for tensor in graph.initializer:
             yield from _of_tensor(tensor)
-        for node in _nodes(graph):
+        for node in everywhere(graph.node):
             yield from _of_node(node)
 
 

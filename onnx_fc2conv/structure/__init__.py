@@ -15,9 +15,10 @@ from functools import partial
 from onnx import ModelProto
 
 from ..errors import Fc2ConvError, NothingToConvert, Unliftable, UnreadableModel
-from ..ops import FULLY_CONNECTED, Model, view
+from ..nodes import everywhere
+from ..ops import FULLY_CONNECTED, Model, title, view
 from . import branches, functions, opset, sparse
-from .names import everywhere, require_shallow, title
+from .names import require_shallow
 from .needed import ANY_RANK, IMAGE_RANK
 
 __all__ = ["ANY_RANK", "IMAGE_RANK", "Straightened", "straighten"]

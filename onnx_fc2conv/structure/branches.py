@@ -9,9 +9,9 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from ..constants import Constants
 from ..errors import UnreadableModel
-from ..ops import STANDARD_DOMAINS, Model
+from ..ops import STANDARD_DOMAINS, Model, title
 from .conditions import truth
-from .names import Copies, Names, title
+from .names import Copies, Names
 from .needed import IMAGE_RANK, needed, prune, reads, replace_nodes
 
 REPEATING = {

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, defs, helper
 
 from ..errors import Unliftable, UnreadableModel
-from ..ops import STANDARD_DOMAINS, captured
-from .names import Copies, Names, everywhere, title
+from ..nodes import everywhere
+from ..ops import STANDARD_DOMAINS, captured, title
+from .names import Copies, Names
 from .needed import IMAGE_RANK, needed, prune, replace_nodes
 
 MAX_NODES = 200_000  #: in a model after its functions are written out; a few nested ones can stand for billions

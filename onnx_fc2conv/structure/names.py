@@ -12,34 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from ..errors import UnreadableModel
-from ..ops import STANDARD_DOMAINS
+from ..nodes import everywhere, subgraphs
+from ..ops import title
 
 DEEPEST = 32  #: subgraphs inside of each other
 LONGEST_NAME = 120  #: characters; deep nesting would else spell out every level in every name
-
-
-def title(node: NodeProto) -> str:
-    """How messages call a node: ``Gemm 'fc1'``."""
-    kind = node.op_type if node.domain in STANDARD_DOMAINS else f"{node.domain}.{node.op_type}"
-    return f"{kind} '{node.name or next((o for o in node.output if o), '?')}'"
-
-
-def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs that a node carries in its attributes, not those inside of them."""
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def everywhere(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    """These nodes and all in their subgraphs, at any depth."""
-    waiting = list(nodes)
-    while waiting:
-        node = waiting.pop()
-        yield node
-        for graph in subgraphs(node):
-            waiting += graph.node
 
 
 def require_shallow(proto: ModelProto) -> None:

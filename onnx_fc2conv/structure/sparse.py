@@ -13,9 +13,9 @@ from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, numpy_he
 
 from ..constants import MAX_ELEMENTS
 from ..errors import UnreadableModel
+from ..nodes import everywhere, subgraphs
 from ..ops import STANDARD_DOMAINS
 from ..tensors import bytes_for
-from .names import everywhere, subgraphs
 from .needed import IMAGE_RANK, needed, reads
 
 SPARSE_VALUE = "sparse_value"  #: the attribute of a Constant node

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import onnx
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto, TensorShapeProto, ValueInfoProto
 
 from ..conversion import Conversion
 from ..errors import VerificationFailed
 from ..geometry import METADATA_KEY, Geometry
+from ..inferring import inferred
 from .session import Feeds
 
 
@@ -80,11 +80,16 @@ def _require(values: Iterable[ValueInfoProto], shapes: Mapping[str, tuple[int | 
             continue
         shape, dims = shapes[value.name], value.type.tensor_type.shape.dim
         pairs = zip(dims, shape, strict=False)
-        if len(dims) != len(shape) or any(d.HasField("dim_value") and n not in (None, d.dim_value) for d, n in pairs):
+        if len(dims) != len(shape) or any(_is_false(d, n) for d, n in pairs):
             declared = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims]
             computed = ["?" if n is None else n for n in shape]
             what = f"value '{value.name}' is declared as {declared} and has shape {computed} at an enlarged size"
             raise VerificationFailed(f"structure: {what}")
+
+
+def _is_false(dim: TensorShapeProto.Dimension, n: int | None) -> bool:
+    """Whether it declares another number; -1 is none."""
+    return dim.HasField("dim_value") and dim.dim_value >= 0 and n not in (None, dim.dim_value)
 
 
 def _inferred(proto: ModelProto, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int | None, ...]]:
@@ -97,9 +102,9 @@ def _inferred(proto: ModelProto, inputs: Mapping[str, tuple[int, ...]]) -> dict[
     for value in sized.graph.input:
         for dim, n in zip(value.type.tensor_type.shape.dim, inputs.get(value.name, ()), strict=False):
             dim.dim_value = n
-    inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph.value_info
+    values = inferred(sized).graph.value_info
     return {
         v.name: tuple(d.dim_value if d.HasField("dim_value") else None for d in v.type.tensor_type.shape.dim)
-        for v in inferred
+        for v in values
         if v.type.tensor_type.HasField("shape")
     }

@@ -1,7 +1,8 @@
 """Operators that onnx.reference computes otherwise than the standard defines them, by their definition.
 
-``BatchNormalization`` before opset 14 is run there as in training; ``LRN`` sums over as many channels as there are
-images; ``Softmax`` and its kin before opset 13 work on everything from ``axis`` on, taken together.
+``BatchNormalization`` before opset 14 is run there as in training; ``GlobalMaxPool`` pools two axes, however many are
+spatial; ``LRN`` sums over as many channels as there are images; ``Softmax`` and its kin before opset 13 work on
+everything from ``axis`` on, taken together.
 """
 
 from __future__ import annotations
@@ -30,6 +31,15 @@ class BatchNormalization(OpRun):
         factor = scale / np.sqrt(var + attributes.get("epsilon", 1e-5))
         found = (x - mean.reshape(per_channel)) * factor.reshape(per_channel) + bias.reshape(per_channel)
         return (found.astype(x.dtype),)
+
+
+class GlobalMaxPool(OpRun):
+    """Over all spatial axes."""
+
+    op_domain = ""
+
+    def _run(self, x: np.ndarray) -> tuple[np.ndarray]:
+        return (x.max(tuple(range(2, x.ndim)), keepdims=True),)
 
 
 class LRN(OpRun):
@@ -85,4 +95,4 @@ class LogSoftmax(OpRun):
         return _as_its_opset_says(self, x, _log_softmax)
 
 
-OPERATORS = [BatchNormalization, LRN, Softmax, LogSoftmax]
+OPERATORS = [BatchNormalization, GlobalMaxPool, LRN, Softmax, LogSoftmax]

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import dtypes
 from ..conversion import Sizes
+from ..open_sizes import declared_size
 from ..plan import Plan
 from .compare import FLOATS
 from .session import Feeds
@@ -62,7 +63,7 @@ class Images:
         for value in self._others:  # inputs of branches that have nothing to do with the images
             tensor = value.type.tensor_type
             dims = [
-                d.dim_value or (batch if i == 0 or d.dim_param in self._batch_symbols else 1)
+                declared_size(d) or (batch if i == 0 or d.dim_param in self._batch_symbols else 1)
                 for i, d in enumerate(tensor.shape.dim)
             ]
             feeds[value.name] = self._values(dims, dtypes.numpy_type(tensor.elem_type), fine)

@@ -11,7 +11,7 @@ from onnx import TensorProto, ValueInfoProto
 
 from .. import dtypes
 from ..errors import VerificationFailed
-from ..open_sizes import channels
+from ..open_sizes import channels, declared_size
 from ..ops import UNARY, VIEWS, Op
 from ..plan import Plan
 from ..settings import Size
@@ -57,8 +57,8 @@ class Inputs(Images):
                 raise VerificationFailed(f"same size: {reason}; --no-verify skips the checks")
         symbolic = any(_is_open(v, 0) for v in self._inputs if v.type.tensor_type.shape.dim)
         self._batch_symbols = {v.type.tensor_type.shape.dim[0].dim_param for v in self._inputs if _is_open(v, 0)} - {""}
-        ranked = [v.type.tensor_type.shape.dim[0].dim_value for v in self._inputs if v.type.tensor_type.shape.dim]
-        self.batches = (1, 2) if symbolic else (*ranked, 1)[:1]
+        ranked = [declared_size(v.type.tensor_type.shape.dim[0]) for v in self._inputs if v.type.tensor_type.shape.dim]
+        self.batches = (1, 2) if symbolic else (next(iter(ranked), 1),)
         self._tables = {v.name: _choices(plan, v.name) for v in self._inputs}
         self._require_running(original, sizes)
 
@@ -97,7 +97,7 @@ class Inputs(Images):
         feeds = {}
         for value in self._inputs:
             tensor = value.type.tensor_type
-            dims = [d.dim_value or batch for d in tensor.shape.dim]
+            dims = [declared_size(d) or batch for d in tensor.shape.dim]
             named = [i for i, d in enumerate(tensor.shape.dim) if i and d.dim_param not in self._batch_symbols]
             sizes_ = itertools.cycle(self.open_size)
             for i in (i for i in named if _is_open(value, i)):
@@ -119,7 +119,7 @@ class Inputs(Images):
 
 def _is_open(value: ValueInfoProto, axis: int) -> bool:
     dims = value.type.tensor_type.shape.dim
-    return len(dims) > axis and not dims[axis].dim_value
+    return len(dims) > axis and not declared_size(dims[axis])
 
 
 def _choices(plan: Plan, name: str) -> int | None:

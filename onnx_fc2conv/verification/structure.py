@@ -10,6 +10,7 @@ from onnx import ModelProto, NodeProto
 
 from ..conversion import Conversion
 from ..errors import UnreadableModel, VerificationFailed
+from ..inferring import require_accepted
 from ..ops import FULLY_CONNECTED, title
 from ..plan import FeatureMap
 from .apart import lightened
@@ -46,7 +47,7 @@ def require_valid(proto: ModelProto, folder: str, original: ModelProto, original
 
 def _complaint(proto: ModelProto, folder: str) -> str | None:
     try:
-        onnx.checker.check_model(_without_large(proto, folder), full_check=True)
+        require_accepted(_without_large(proto, folder))
     except Exception as e:  # the checker raises several types
         found = refusal(e)
         if isinstance(found, OutOfMemory):

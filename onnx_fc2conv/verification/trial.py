@@ -6,6 +6,7 @@ import numpy as np
 from onnx import ModelProto
 
 from .. import dtypes
+from ..open_sizes import declared_size
 from .runtime import OnnxRuntime
 from .session import OutOfMemory, RuntimeRefusal
 
@@ -32,7 +33,7 @@ def tried(proto: ModelProto, folder: str, axes: dict[str, list[int]], sizes: dic
         tensor = value.type.tensor_type
         if value.name in weights or value.type.WhichOneof("value") != "tensor_type":
             continue
-        shape = [d.dim_value or 1 for d in tensor.shape.dim]
+        shape = [declared_size(d) or 1 for d in tensor.shape.dim]
         for axis, n in zip(axes.get(value.name, ()), sizes.get(value.name, ()), strict=True):
             tensor.shape.dim[axis].Clear()
             tensor.shape.dim[axis].dim_param = f"{value.name}_{axis}"

@@ -378,6 +378,15 @@ def test_a_second_opinion_is_about_the_operator_that_is_there(text: str) -> None
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_a_global_pool_is_over_all_spatial_axes(rank: int) -> None:
+    """onnx.reference itself pools two, of one image with the others where there is one."""
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 4, 3)[: 2 + rank]).astype(np.float32)
+    model = single("GlobalMaxPool", 1, {"x": x})
+    expected = runtime("onnxruntime").load(model).run({"x": x})["y"]
+    np.testing.assert_array_equal(runtime("reference").load(model).run({"x": x})["y"], expected)
+
+
 def test_nodes_that_are_not_sorted_are_refused() -> None:
     """The standard forbids them; onnxruntime sorts."""
     model = network(HEADS["two and ReLU"][0])

@@ -195,6 +195,17 @@ def test_an_original_that_runs_at_one_size_only_is_checked_there() -> None:
     assert (other.passed, other.note) == (None, "the original runs at no other size that was tried")
 
 
+def test_minus_one_is_an_open_axis() -> None:
+    """As some exporters write it."""
+    model = model_of(OPEN)
+    for value in (*model.graph.input, *model.graph.output):
+        for i in (0, 1):
+            value.type.tensor_type.shape.dim[i].dim_value = -1
+    result = fc2conv.convert(model, static=True)
+    assert {c.name for c in result.report.checks if c.passed} >= {"same size", "other size"}
+    assert fc2conv.convolution_to_matmul(result.model).report.verified
+
+
 def test_a_random_model_cannot_be_checked() -> None:
     case = Static("n = RandomNormalLike(x)\na = Add(x, n)\ny = MatMul(a, w)", {"w": (6, 5)})
     with pytest.raises(fc2conv.VerificationFailed, match="output 'y' of the original is random"):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from onnx import NodeProto
 
+from ...nodes import subgraphs
 from ...ops import Model, Op, title
 
 REWRITTEN = frozenset(("Conv", "ConvInteger", "QLinearConv", "com.microsoft.FusedConv"))
@@ -42,7 +43,6 @@ def _reason(op: Op) -> str:
 def _inside(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     """The convolutions in the bodies of nodes, however deep."""
     for node in nodes:
-        for attribute in node.attribute:
-            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from (n for n in graph.node if "Conv" in n.op_type)
-                yield from _inside(graph.node)
+        for graph in subgraphs(node):
+            yield from (n for n in graph.node if "Conv" in n.op_type)
+            yield from _inside(graph.node)
