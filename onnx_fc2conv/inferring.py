@@ -1,49 +1,66 @@
-"""ONNX's shape inference and its checker, kept from what ends the process.
+"""ONNX's shape inference and its checker, which a damaged model does not end the process by.
 
-Both are C++, and in onnx 1.23 the rule of ``Slice`` fails an assertion of the standard library where a dim is below 0,
-which nothing can catch. So a dim that is declared to be (some exporters write open ones as -1) is an open one here; and
-where a model slices, it is first looked for what comes out below 0 whatever the slices give, as of a ``Conv`` whose
-kernel is larger than its map.
+Both are C++, and in onnx 1.23 a rule that is given an attribute or a size that it does not expect fails an assertion
+of the standard library: a ``Slice`` of a value whose dim is below 0, as a ``Conv`` makes it whose kernel is larger than
+its map. So they run in a child. Dims that are declared to be below 0 are open ones here: some exporters write -1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import onnx
-from onnx import ModelProto, NodeProto, TypeProto, ValueInfoProto, helper
+from onnx import ModelProto, TypeProto, ValueInfoProto
 
 from .errors import UnreadableModel
-from .nodes import everywhere
-
-STAND_IN = "onnx_fc2conv.unknown"  #: a domain without operators, so that nothing is inferred
+from .forked import Died, Raised, forked
 
 
 def inferred(proto: ModelProto) -> ModelProto:
     """The model with what ONNX infers of its values' types and shapes, by propagating data too.
 
     Raises:
-        UnreadableModel: a value would have a negative size.
-        Exception: one of several types; the model is not consistent.
+        UnreadableModel: the inference ends its process.
+        ValueError: the model is not consistent.
+        MemoryError: there is not enough.
     """
-    return onnx.shape_inference.infer_shapes(_tame(proto), data_prop=True)
+    known = _opened(proto)
+    found: ModelProto = ModelProto.FromString(
+        _survived(lambda: onnx.shape_inference.infer_shapes(known, data_prop=True).SerializeToString())
+    )
+    return found
 
 
 def require_accepted(proto: ModelProto) -> None:
     """Hand the model to ONNX's checker, with full shape inference.
 
     Raises:
-        UnreadableModel: a value would have a negative size.
-        Exception: one of several types; the checker does not accept it.
+        UnreadableModel: the checker ends its process.
+        ValueError: it does not accept the model.
+        MemoryError: there is not enough.
     """
-    onnx.checker.check_model(_tame(proto), full_check=True)
+    known = _opened(proto)
+
+    def check() -> bytes:
+        onnx.checker.check_model(known, full_check=True)
+        return b""
+
+    _survived(check)
 
 
-def _tame(proto: ModelProto) -> ModelProto:
-    open_ = _opened(proto)
-    if any(node.op_type == "Slice" for node in _nodes(open_)):
-        _require_positive(open_)
-    return open_
+def has_negative(value: TypeProto) -> bool:
+    """Whether a dim is below 0; then not every rule of ONNX's is safe to call."""
+    return any(dim.dim_value < 0 for dim in value.tensor_type.shape.dim)
+
+
+def _survived(work: Callable[[], bytes]) -> bytes:
+    try:
+        return forked(work)
+    except Died as e:
+        reason = f"ONNX's shape inference ends the process on it ({e}): an attribute or a size must be damaged"
+        raise UnreadableModel(reason) from e
+    except Raised as e:
+        raise ValueError(str(e)) from e
 
 
 def _opened(proto: ModelProto) -> ModelProto:
@@ -59,35 +76,5 @@ def _opened(proto: ModelProto) -> ModelProto:
     return found
 
 
-def _require_positive(proto: ModelProto) -> None:
-    """Refuse a model that makes values of negative size, whatever its slices give."""
-    probe = ModelProto()
-    probe.CopyFrom(proto)
-    for node in _nodes(probe):
-        if node.op_type == "Slice":
-            node.domain = STAND_IN
-    probe.opset_import.append(helper.make_opsetid(STAND_IN, 1))
-    try:
-        known = onnx.shape_inference.infer_shapes(probe, data_prop=True)
-    except Exception:  # the model itself is going to be rejected for the same
-        return
-    for value in (*known.graph.value_info, *known.graph.output):
-        if has_negative(value.type):
-            dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
-            raise UnreadableModel(f"value '{value.name}' would have the size {dims}: what slides over a map is larger")
-
-
-def has_negative(value: TypeProto) -> bool:
-    """Whether a dim is below 0; then no rule of ONNX's is safe to call."""
-    return any(dim.dim_value < 0 for dim in value.tensor_type.shape.dim)
-
-
 def _declared(proto: ModelProto) -> Iterator[ValueInfoProto]:
     yield from (*proto.graph.input, *proto.graph.output, *proto.graph.value_info)
-
-
-def _nodes(proto: ModelProto) -> Iterator[NodeProto]:
-    """All nodes, those of branches and of functions too."""
-    yield from everywhere(proto.graph.node)
-    for function in proto.functions:
-        yield from everywhere(function.node)

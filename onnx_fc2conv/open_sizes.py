@@ -34,8 +34,9 @@ def open_axes(model: Model) -> dict[str, list[int]]:
 def channels(model: Model, value: ValueInfoProto) -> int | None:
     """The channels of an input that a Conv with a constant kernel reads."""
     for op in model.consumers.get(value.name, ()):
-        if op.op_type in ("Conv", "FusedConv") and op.inputs[0] == value.name and op.inputs[1] in model.constants:
-            return int(model.constants[op.inputs[1]].shape[1] * op.attr("group", 1))
+        kernel = model.constants.get(op.inputs[1]) if op.op_type in ("Conv", "FusedConv") else None
+        if kernel is not None and len(kernel.shape) > 1 and op.inputs[0] == value.name:
+            return int(kernel.shape[1] * op.attr("group", 1))
     return None
 
 

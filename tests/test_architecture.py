@@ -19,8 +19,9 @@ PACKAGE = Path(__file__).parents[1] / "onnx_fc2conv"
 NAME = PACKAGE.name
 
 #: every leaf imports only leaves before it, and the files of its own folder
-LEAVES = """_version errors dtypes settings geometry output_form head_form places nodes tensors ops parts inferring
-shapes inference constants flatten plan rewrite emitter taps dilated open_sizes reach conversion findings""".split()
+LEAVES = """_version errors forked dtypes settings geometry output_form head_form places nodes tensors ops parts
+inferring shapes inference constants flatten plan rewrite emitter taps dilated open_sizes reach conversion
+findings""".split()
 ROOMS = """model_io structure backbone atrous heads lift limits tuning assemble spatial forms conv2fc verification
 handover report undo""".split()
 STORY = "saving draft tuned pipeline sizing reverse reverting checkup cli heatmap __init__ __main__".split()

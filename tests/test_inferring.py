@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,20 +60,22 @@ def test_no_command_ends_otherwise_than_it_says(what: str, tmp_path: Path) -> No
     assert "Traceback" not in ran.stderr
 
 
-def test_what_would_be_of_negative_size_is_named() -> None:
-    with pytest.raises(fc2conv.UnreadableModel, match=r"value 'map' would have the size \[\d+, 1, -1, -1\]"):
+def test_what_ends_the_inference_is_said() -> None:
+    with pytest.raises(fc2conv.UnreadableModel, match=r"ends the process on it \(SIGABRT\): an attribute or a size"):
         fc2conv.convert(model("map = Conv(x, k)", "N, 1, 1, 1", ""))
 
 
-def test_a_model_that_is_well_is_handed_on_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not copied, and without a slice not inferred twice."""
-    calls: list[ModelProto] = []
-    infer = onnx.shape_inference.infer_shapes
-    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", lambda m, **kw: calls.append(m) or infer(m, **kw))
-    plain = parser.parse_model('<ir_version: 8, opset_import: ["": 13]> g (float[2] x) => (float[2] y) { y = Relu(x) }')
-    assert inferring.inferred(plain).graph.output[0].type.tensor_type.shape.dim[0].dim_value == 2
-    assert len(calls) == 1
-    assert calls[0] is plain
+def test_the_checker_may_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx.checker, "check_model", lambda *_, **__: os.abort())
+    with pytest.raises(fc2conv.UnreadableModel, match="SIGABRT"):
+        inferring.require_accepted(model("map = Relu(x)", "N, 1, 5, 1", ""))
+
+
+def test_what_the_checker_says_is_passed_on() -> None:
+    proto = model("map = Relu(x)", "N, 1, 5, 1", "")
+    proto.graph.node[0].op_type = "NoSuchOp"
+    with pytest.raises(ValueError, match="No Op registered for NoSuchOp"):
+        inferring.require_accepted(proto)
 
 
 def test_a_slice_is_inferred_where_it_can_be() -> None:
