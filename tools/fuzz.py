@@ -39,6 +39,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 COUNTED = (
     "refused",
     "headless",
+    "reread",
     "caught",
     "unjudged",
     "illegal",

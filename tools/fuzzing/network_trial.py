@@ -14,6 +14,7 @@ import onnx
 
 from .law import Answers, difference, excused, in_form, on_crops, on_windows
 from .networks import Network, Plan, build, inputs_at
+from .pairs import Pair, Unjudged, judge
 from .runtime import CannotRun, Feeds, Session, values_of
 from .trial import Trial, Verdict, run
 
@@ -52,7 +53,7 @@ def convert(network: Network, options: tuple[str, ...], report: bool, folder: Pa
     known = SATURATES in verdict.text or ("reference" in options and LAST_BITS.search(verdict.text))
     if verdict.kind == "rejected" and not known:
         return Verdict("check failed", verdict.text, verdict.code)
-    return verdict if verdict.kind not in ("ok", "headless") else _taken_back(folder) or verdict
+    return verdict if verdict.kind not in ("ok", "headless", "reread") else _taken_back(folder) or verdict
 
 
 def _lowered(plan: Plan, folder: Path) -> Verdict:
@@ -117,7 +118,25 @@ def judged(network: Network, trial: Trial) -> Verdict | None:
         wrong = f"what was written does not run: {e}"[:500]
     except CannotRun as e:
         return Verdict("oracle failed", str(e)[:500], 0)
+    if wrong and _right_otherwise(trial):
+        return Verdict("reread", f"right, and read with other spatial axes or another map: {wrong}", 0)
     return Verdict("wrong", wrong, 0) if wrong else None
+
+
+def _right_otherwise(trial: Trial) -> bool:
+    """Whether every output obeys the law by what the file claims of itself, at a map that the generator did not mean.
+
+    A pool over the whole map may be read as a step of the backbone, a view of one size as the start of a head, and an
+    image that no Conv reads as one of other axes.
+    """
+    options = trial.options
+    form = options[options.index("--output") + 1] if "--output" in options else "map"
+    try:
+        pair = Pair.load(str(trial.folder / trial.source), str(trial.output), form, "--stride" in options)
+        every = bool(pair.images) and set(pair.claims) >= set(pair.original.outputs)
+        return every and judge(pair) is None
+    except (Unjudged, CannotRun):
+        return False
 
 
 def _reads_no_head(network: Network, trial: Trial) -> bool:

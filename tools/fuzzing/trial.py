@@ -20,7 +20,7 @@ CODES = (0, 1, 2, 3)
 LONGEST_LINE = 500
 
 #: verdicts that are no failure
-FINE = ("ok", "refused", "unreadable", "rejected", "unjudged", "illegal", "headless", "caught")
+FINE = ("ok", "refused", "unreadable", "rejected", "unjudged", "illegal", "headless", "reread", "caught")
 
 
 @dataclass(frozen=True)
