@@ -70,6 +70,9 @@ def forked(work: Callable[[], bytes]) -> bytes:
 def _child(work: Callable[[], bytes], write: int) -> None:
     """Never returns."""
     try:
+        import fcntl  # which other systems have not
+
+        write = fcntl.fcntl(write, fcntl.F_DUPFD, 3)  # it is 1 or 2 where these are closed
         faulthandler.disable()  # it has a stream of its own
         nowhere = os.open(os.devnull, os.O_RDWR)  # libraries print which assertion failed
         for stream in (1, 2):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +94,16 @@ def test_where_there_is_no_fork_the_call_is_made_here(monkeypatch: pytest.Monkey
         assert forked.forked(elsewhere) == b"False"
     monkeypatch.setattr(forked.os, "fork", refused)
     assert forked.forked(elsewhere) == b"False"
+
+
+@pytest.mark.parametrize("closed", ["", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_may_be_closed(closed: str, tmp_path: Path) -> None:
+    """Then a pipe gets their numbers."""
+    code = "from onnx_fc2conv.forked import forked\nopen('out', 'wb').write(forked(lambda: b'x' * 99999))\n"
+    (tmp_path / "code.py").write_text(code)
+    command = f"{sys.executable} code.py {closed}"
+    assert subprocess.run(command, shell=True, cwd=tmp_path, check=False).returncode == 0
+    assert (tmp_path / "out").read_bytes() == b"x" * 99999
 
 
 def test_an_interruption_ends_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
