@@ -262,7 +262,10 @@ def _fold(op: Op, name: str, operands: list[Array | None], shapes: Shapes, neede
     if op.op_type in ("Expand", "ConstantOfShape", "Pad", "Range", "Tile") and size is None:
         return None  # its size is unknown, so memory is not risked
     attrs = {k: onnx.numpy_helper.from_array(v.values) if isinstance(v, Array) else v for k, v in op.attrs.items()}
-    node = helper.make_node(op.op_type, op.inputs, op.outputs, **attrs)
+    try:
+        node = helper.make_node(op.op_type, op.inputs, op.outputs, **attrs)
+    except ValueError:  # an empty list, whose type nothing tells
+        return None
     inputs = [onnx.ValueInfoProto(name=n) for n in dict.fromkeys(op.inputs) if n]
     graph = helper.make_graph([node], "constant", inputs, [onnx.ValueInfoProto(name=name)])
     since = max(op.since, EVALUATED_AS.get(op.op_type, 0)) if op.standard else 21

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from .errors import Contradiction, PositionDependent, Unliftable
+from .errors import Contradiction, PositionDependent, Unliftable, UnreadableModel
 from .nodes import subgraphs
 from .places import Version
 from .tensors import read
@@ -80,9 +81,16 @@ class Array:
         return cls(tensor.name, tuple(tensor.dims), tensor.data_type, partial(read, tensor, folder), tensor)
 
     def with_dims(self, dims: Iterable[int]) -> onnx.TensorProto:
-        """A tensor with other dims and the same bytes, which are not read where they are stored."""
+        """A tensor with other dims and the same bytes, which are not read where they are stored.
+
+        Raises:
+            UnreadableModel: they are dims of more or fewer values.
+        """
+        dims = tuple(dims)
+        if prod(dims) != prod(self.shape):
+            raise UnreadableModel(f"constant '{self.name}' has dims {list(self.shape)}, where {list(dims)} are needed")
         if self.tensor is None:
-            return onnx.numpy_helper.from_array(self.values.reshape(tuple(dims)))
+            return onnx.numpy_helper.from_array(self.values.reshape(dims))
         tensor = onnx.TensorProto()
         tensor.CopyFrom(self.tensor)
         del tensor.dims[:]

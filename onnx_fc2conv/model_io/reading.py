@@ -23,6 +23,7 @@ from . import light
 from .soundness import require_sound
 
 MOST_AXES = 32  #: that any numpy holds
+TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")  #: lists of values
 
 
 def load(source: Any) -> tuple[Model, str]:
@@ -122,7 +123,7 @@ def _check_tensor(tensor: TensorProto, folder: str) -> None:
             raise UnreadableModel(
                 f"{what} has {len(tensor.raw_data)} bytes, its dims {list(tensor.dims)} need {expected}"
             )
-    elif count and tensor.data_type != TensorProto.STRING:
+    elif tensor.data_type != TensorProto.STRING and (count or any(getattr(tensor, name) for name in TYPED)):
         onnx.numpy_helper.to_array(tensor)  # typed fields are small: reading them is the check
 
 

@@ -47,12 +47,14 @@ def _is_text(text: object) -> bool:
 
 def _texts(proto: ModelProto) -> Iterator[tuple[str, object]]:
     """Every text of the model, with what it belongs to."""
-    yield from (("the model", getattr(proto, field)) for field in ("producer_name", "domain", "doc_string"))
+    own = ("producer_name", "producer_version", "domain", "doc_string")
+    yield from (("the model", getattr(proto, field)) for field in own)
     yield from (("the model", text) for p in proto.metadata_props for text in (p.key, p.value))
     yield from (("an opset import", o.domain) for o in proto.opset_import)
     graphs = [proto.graph]
     for function in proto.functions:
-        yield from (("a function", text) for text in (function.name, function.domain, *function.input))
+        named = (function.name, function.domain, function.overload, function.doc_string)
+        yield from (("a function", text) for text in (*named, *function.input))
         yield from (("a function", text) for text in (*function.output, *function.attribute))
         graphs.append(GraphProto(node=function.node))
     for graph in graphs:

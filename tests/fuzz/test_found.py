@@ -41,6 +41,14 @@ def other_operators_only(model: ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
+def values_without_a_place(model: ModelProto) -> None:
+    """A list of numbers, and dims that hold none."""
+    tensor = next(t for t in model.graph.initializer if t.name == "backbone")
+    tensor.float_data.extend(numpy_helper.to_array(tensor).ravel())
+    tensor.ClearField("raw_data")
+    tensor.dims[-1] = 0
+
+
 def transposed(model: ModelProto) -> None:
     """In front of everything, by axes that are none."""
     model.graph.node[0].input[0] = "turned"
@@ -73,6 +81,7 @@ UNREADABLE: dict[str, tuple[Edit, str]] = {
     "result too many": (lambda m: m.graph.node[1].output.append("g"), "Flatten 'f': has 2 results, and can have 1"),
     "no result": (lambda m: m.graph.node.add(op_type="Relu", name="r", input=["f"]), "Relu 'r': has no result"),
     "segments": (a_tensor_in_segments, "is stored in segments, which onnx does not read"),
+    "values without a place": (values_without_a_place, "cannot reshape array of size 8"),
     "no default operators": (other_operators_only, "imports no version of the default operator set"),
 }
 
@@ -231,3 +240,34 @@ def test_an_image_that_no_memory_holds(
     assert "internal error" not in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize("field", ["producer_version", "producer_name", "domain"])
+def test_a_text_of_the_model_that_is_none(field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = network(PLAIN)
+    setattr(model, field, "odd_text")
+    assert run(with_bytes(b"odd_text", model.SerializeToString()), tmp_path) == (2, [])
+    assert "which is no UTF-8" in capsys.readouterr().err
+
+
+def test_an_empty_list_in_front_of_a_constant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head = Head("v = Unsqueeze <axes = [0]> (b)\ns = Squeeze <axes = [0]> (v)\nf = Flatten(map)\ny = Gemm(f, w, s)",
+                {"w": (12, 3), "b": (3,)}, opset=9)  # fmt: skip
+    model = network(head)
+    (node,) = (n for n in model.graph.node if n.op_type == "Squeeze")
+    del node.attribute[0].ints[:]
+    run(model, tmp_path)
+    assert "internal error" not in capsys.readouterr().err
+
+
+def test_a_sparse_weight_of_three_axes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Shape inference does not look at sparse values."""
+    model = network(Head("f = Flatten(map)\ny = Gemm <transB = 1> (f, w, b)", {"w": (3, 12), "b": (3,)}))
+    weight = next(t for t in model.graph.initializer if t.name == "w")
+    model.graph.initializer.remove(weight)
+    values = numpy_helper.from_array(np.ones(2, np.float32), "w")
+    indices = numpy_helper.from_array(np.array([0, 5]), "w_indices")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [3, 3, 12]))
+    code, left = run(model, tmp_path, "--no-verify")
+    assert (code in (1, 2), left) == (True, [])
+    assert "internal error" not in capsys.readouterr().err
