@@ -27,6 +27,8 @@ PIXEL_TYPES = frozenset(
 SLIDING = frozenset(
     "Conv ConvInteger QLinearConv FusedConv ConvTranspose MaxPool AveragePool LpPool QLinearAveragePool".split()
 )
+#: these have the channels at axis 1, and the pixels behind them
+LAID_OUT = SLIDING | {"BatchNormalization", "InstanceNormalization", "LRN"}
 CHAIN = (
     UNARY
     | BROADCASTING
@@ -105,12 +107,12 @@ Origin = list[tuple[int | None, int]]  #: for each axis of a value: the input's 
 
 
 def spatial_axes(model: Model, value: ValueInfoProto) -> list[int]:
-    """Which axes of an input are spatial: those that the first sliding operator slides over; else all from 2 on."""
+    """Which axes of an input are spatial: those that are pixels to the first operator that knows; else 2 and on."""
     return slid_over(model, value) or list(range(2, len(value.type.tensor_type.shape.dim)))
 
 
 def slid_over(model: Model, value: ValueInfoProto) -> list[int] | None:
-    """The axes of an input that the first sliding operator slides over, or ``None`` if there is no such operator."""
+    """The axes of an input that are pixels to the first operator that knows, or ``None`` if there is none."""
     dims = value.type.tensor_type.shape.dim
     start: Origin = [(i, d.dim_value if d.dim_value > 0 else ANY_BATCH) for i, d in enumerate(dims)]
     queue = deque([(value.name, start)])
@@ -118,7 +120,7 @@ def slid_over(model: Model, value: ValueInfoProto) -> list[int] | None:
     while queue:
         name, origin = queue.popleft()
         for op in model.consumers.get(name, ()):
-            if op.op_type in SLIDING and op.inputs[0] == name:
+            if op.op_type in LAID_OUT and op.inputs[0] == name:
                 found = [a for a, _ in origin[2:] if a is not None]
                 if found and origin[0][0] == 0:
                     return found

@@ -59,7 +59,9 @@ class Sizes:
         except UnreadableModel:
             return None
         dims = [shapes.of(spender.op.inputs[0]) for spender in self.spenders]
-        if any(d is None or min(d) <= 0 for d in dims) or not all(self._slides(op, shapes) for op in self.model.ops):
+        if any(d is None or min(d, default=0) <= 0 for d in dims) or not all(
+            self._slides(op, shapes) for op in self.model.ops
+        ):
             return None
         return [d[2:] for d in dims if d is not None]
 

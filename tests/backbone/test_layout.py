@@ -75,6 +75,18 @@ LAYOUTS = {
         [1, 2],
         {**W, "two": np.float32(2)},
     ),
+    "NHWC, normalised first": Layout(
+        "t = Transpose <perm = [0, 3, 1, 2]> (x)\nb = BatchNormalization (t, s, s, s, s)\ny = Conv (b, w)",
+        NHWC,
+        [1, 2],
+        {**W, "s": np.ones(2, np.float32)},
+    ),
+    "NHWC that is only normalised": Layout(
+        "t = Transpose <perm = [0, 3, 1, 2]> (x)\ny = BatchNormalization (t, s, s, s, s)",
+        NHWC,
+        [1, 2],
+        {"s": np.ones(2, np.float32)},
+    ),
     "NHWC, padded first": Layout(
         "a = Pad (x, p)\nt = Transpose <perm = [0, 3, 1, 2]> (a)\ny = Conv (t, w)",
         NHWC,

@@ -271,3 +271,14 @@ def test_a_sparse_weight_of_three_axes(tmp_path: Path, capsys: pytest.CaptureFix
     code, left = run(model, tmp_path, "--no-verify")
     assert (code in (1, 2), left) == (True, [])
     assert "internal error" not in capsys.readouterr().err
+
+
+def test_a_spender_of_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A node that leaves no axis, in front of a Conv that was an FC."""
+    model = fc2conv.convert(network(PLAIN)).model
+    kernel = next(n for n in model.graph.node if n.op_type == "Conv" and n.input[0] != "x")
+    place = list(model.graph.node).index(kernel)
+    model.graph.node.insert(place, helper.make_node("ReduceSum", [kernel.input[0]], ["number"], keepdims=0))
+    kernel.input[0] = "number"
+    run(model, tmp_path, "--revert", "--no-verify", program="main_reverse")
+    assert "internal error" not in capsys.readouterr().err
