@@ -126,6 +126,7 @@ def read_slide(op: Op, i: int, rank: int, kernel: int, n: int) -> Slide:
     """How a node slides along its i-th spatial axis, of which the map has n cells."""
     dilation = op.attr("dilations", [1] * rank)[i]
     stride = op.attr("strides", [1] * rank)[i]
+    op.refuse_if(stride < 1 or dilation < 1, f"slides by {stride} cells, {dilation} apart")
     dilated = (kernel - 1) * dilation + 1
     auto_pad = op.attr("auto_pad", "NOTSET")
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):

@@ -282,3 +282,19 @@ def test_a_spender_of_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str
     kernel.input[0] = "number"
     run(model, tmp_path, "--revert", "--no-verify", program="main_reverse")
     assert "internal error" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_pool_that_does_not_move(count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of onnxruntime's own operators, which ONNX's inference does not look at."""
+    text = """q = QuantizeLinear(map, s, z)
+        p = com.microsoft.QLinearAveragePool <kernel_shape = [1, 1], strides = [1, 1]> (q, s, z, s, z)
+        d = DequantizeLinear(p, s, z)
+        f = Flatten(d)
+        y = Gemm(f, w)"""
+    weights = {"s": np.float32(1), "z": np.uint8(0), "w": (12, 3)}
+    model = network(Head(text, weights))
+    (pool,) = (n for n in model.graph.node if n.op_type == "QLinearAveragePool")
+    next(a for a in pool.attribute if a.name == "strides").ints[0] = count
+    assert run(model, tmp_path, "--no-verify") == (1, [])
+    assert f"slides by {count} cells" in capsys.readouterr().err
